@@ -1,0 +1,288 @@
+"""The results folder of a study: reading its logs, while it runs too, and adding files to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+FORMAT = 1
+NEEDED = {
+    "epochs": {"epoch": int, "parameters": int, "val_accuracy": float, "expansion": object},
+    "trials": {"test_accuracy": float},
+}
+"""The columns of each log that the analysis cannot do without, and their types if it is empty."""
+
+CIFAR10 = {
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+}
+VALIDATION = {
+    "held-out": "held out of the training set",
+    "file": "the data's own split",
+    "test": "the test set",
+}
+
+
+class StudyError(ValueError):
+    """A folder that cannot be analysed; one line says why."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the trials of one group share; τ and λ are None where the criterion reads neither."""
+
+    criterion: str
+    tau: float | None
+    lam: float | None
+
+    def __str__(self) -> str:
+        named = (("τ", self.tau), ("λ", self.lam))
+        return ", ".join([self.criterion, *(f"{k} = {v:g}" for k, v in named if v is not None)])
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A trial as far as it has come.
+
+    Attributes:
+        planned: epochs it shall run.
+        epochs: a row an epoch, by ascending `epoch`; accuracies in per cent, `parameters` of the
+            network before the row's `expansion`.
+        finished: whether it ran to its end.
+        test_accuracy: per cent, of the network with the highest validation accuracy; None until
+            measured.
+    """
+
+    key: str
+    setting: Setting
+    seed: int
+    planned: int
+    epochs: pd.DataFrame = field(repr=False)
+    finished: bool
+    test_accuracy: float | None
+
+    @property
+    def state(self) -> str:
+        """`finished`, `epoch 7/15` or `not started`."""
+        if self.finished:
+            return "finished"
+        return f"epoch {len(self.epochs)}/{self.planned}" if len(self.epochs) else "not started"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All trials of a results folder, and what study.json tells about them."""
+
+    folder: Path
+    preset: str
+    dataset: dict
+    reference: Setting
+    trials: list[Trial]
+
+    @property
+    def settings(self) -> dict[Setting, list[Trial]]:
+        """The trials that differ only by seed, by setting: the reference, then sweeps, then the
+        rest."""
+        order = sorted({t.setting for t in self.trials}, key=self._rank)
+        return {s: sorted(self._of(s), key=lambda t: t.seed) for s in order}
+
+    def family(self, setting: Setting) -> str:
+        """How `setting` differs from the reference: `reference`, `tau`, `lam`, or `other`."""
+        if setting == self.reference:
+            return "reference"
+        if setting.criterion != self.reference.criterion:
+            return "other"
+        if setting.lam == self.reference.lam:
+            return "tau"
+        return "lam" if setting.tau == self.reference.tau else "other"
+
+    @property
+    def is_cifar10(self) -> bool:
+        """Whether figures for CIFAR-10 can stand beside this study's."""
+        names = set(self.dataset.get("class_names") or ())
+        return self.dataset["name"] == "cifar10" or names == CIFAR10
+
+    @property
+    def description(self) -> str:
+        """Preset, data, protocol, epochs and progress, in one line."""
+        epochs = "/".join(str(n) for n in sorted({t.planned for t in self.trials}))
+        done = sum(t.finished for t in self.trials)
+        validation = self.dataset["validation"]
+        return (
+            f"preset {self.preset}; dataset {self.dataset['name']}; validation: "
+            f"{VALIDATION.get(validation, validation)}; {epochs} epochs; "
+            f"{done} of {len(self.trials)} trials finished"
+        )
+
+    @property
+    def marks(self) -> list[str]:
+        """What no output may leave out."""
+        marks = [" ".join(self.dataset["notice"].split())] if self.dataset.get("notice") else []
+        if self.dataset["validation"] == "test":
+            marks.append("validation = test set (the paper's protocol)")
+        return marks
+
+    def _of(self, setting: Setting) -> list[Trial]:
+        return [t for t in self.trials if t.setting == setting]
+
+    def _rank(self, setting: Setting) -> tuple:
+        families = ("reference", "tau", "lam", "other")
+        own = setting.criterion == self.reference.criterion
+        sizes = (setting.tau or 0.0, setting.lam or 0.0)
+        return families.index(self.family(setting)), not own, setting.criterion, *sizes
+
+
+def read_study(folder: Path) -> Study:
+    """The study in `folder`, with what is logged by now.
+
+    Raises:
+        StudyError: there is no study, it is damaged, or it has not logged an epoch yet.
+    """
+    about = _about(folder)
+    try:
+        trials = [_trial(folder, key, config) for key, config in about["trials"].items()]
+        study = Study(
+            folder,
+            about["preset"],
+            {"name": about["dataset"]["name"], "validation": "held-out", **about["dataset"]},
+            _reference(about, trials),
+            trials,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StudyError(f"{folder}/study.json is not that of a study ({error!r})") from None
+    if not any(len(t.epochs) for t in trials):
+        raise StudyError(
+            f"{folder}: no epoch is logged yet; wait for the first one or name another study"
+        )
+    return study
+
+
+def read_log(folder: Path, kind: str, key: str) -> pd.DataFrame:
+    """The rows of trial `key` in `folder`/logs/`kind`; none if it has not been written yet.
+
+    Raises:
+        StudyError: the file cannot be read, or lacks a column in `NEEDED`.
+    """
+    path, needed = folder / "logs" / kind / f"{key}.parquet", NEEDED.get(kind, {})
+    try:
+        # An open file, not a path: of that Arrow would read partitions, `tau=2`, into columns.
+        with open(path, "rb") as file:
+            rows = pq.read_table(file).to_pandas()
+    except FileNotFoundError:
+        return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in needed.items()})
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(f"{path} cannot be read: {reason}; remove it to leave it out") from None
+    missing = [name for name in needed if name not in rows]
+    if missing:
+        raise StudyError(f"{path} has no column {missing[0]}; remove it to leave it out")
+    return rows
+
+
+def newest_study(runs: Path = Path("runs")) -> Path:
+    """The folder under `runs` whose study.json or logs changed last.
+
+    Raises:
+        StudyError: there is none.
+    """
+    found = [path.parent for path in runs.glob("[!.]*/study.json")]
+    if not found:
+        raise StudyError(f"no study under {runs}: start one with study/run.py, or name its folder")
+    return max(found, key=_changed)
+
+
+def command(
+    parser: argparse.ArgumentParser,
+    action: Callable[[Study, argparse.Namespace], None],
+    arguments: list[str] | None,
+) -> int:
+    """Do `action` to the study that the command line names, or the newest; the exit status."""
+    parser.add_argument(
+        "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        folder = asked.out or newest_study()
+        print(f"Study: {folder}" + ("" if asked.out else " (the newest)"), flush=True)
+        action(read_study(folder), asked)
+    except (StudyError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it takes `path`'s place if the body succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _about(folder: Path) -> dict:
+    """The content of study.json."""
+    path = folder / "study.json"
+    if not path.is_file():
+        missing = "holds no study.json" if folder.is_dir() else "is not a folder"
+        raise StudyError(f"{folder} {missing}: expected a results folder of study/run.py")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read ({error})") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT or not about.get("trials"):
+        raise StudyError(f"{path} is not that of a study in format {FORMAT}")
+    return about
+
+
+def _trial(folder: Path, key: str, config: dict) -> Trial:
+    # First the row of the end: then the epochs are complete if it is there.
+    end = read_log(folder, "trials", key)
+    epochs = read_log(folder, "epochs", key).sort_values("epoch", ignore_index=True)
+    tested = end["test_accuracy"].dropna()
+    setting, seed, planned = _setting(key, config), config["seed"], config["epochs"]
+    accuracy = float(tested.iloc[0]) if len(tested) else None
+    return Trial(key, setting, seed, planned, epochs, len(end) > 0, accuracy)
+
+
+def _setting(key: str, config: dict) -> Setting:
+    # A key names τ and λ only where the criterion reads them.
+    named = "tau=" in key or "criterion=" not in key
+    return Setting(config["criterion"], *(config[n] if named else None for n in ("tau", "lam")))
+
+
+def _reference(about: dict, trials: list[Trial]) -> Setting:
+    """The setting that study.json names, else the one with the most seeds."""
+    settings = [t.setting for t in trials]
+    named = about.get("reference", {})
+    for setting in settings:
+        full = {"criterion": setting.criterion, "tau": setting.tau, "lam": setting.lam}
+        if named and all(v is None or named[k] == v for k, v in full.items()):
+            return setting
+    return max(settings, key=settings.count)
+
+
+def _changed(folder: Path) -> float:
+    """When study.json or a log was last written."""
+    times = [0.0]
+    for path in (folder / "study.json", *folder.glob("logs/*/[!.]*.parquet")):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:  # gone since it was listed
+            continue
+    return max(times)

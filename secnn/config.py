@@ -1,0 +1,128 @@
+"""Everything that decides a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from secnn.criterion import CRITERIA
+from secnn.fisher import FISHERS
+
+KERNELS = ("auto", "reference", "fused")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """A trial's settings; the defaults are the paper's (arXiv:2401.05686, section 4).
+
+    Attributes:
+        criterion: a key of `secnn.criterion.CRITERIA`.
+        tau: threshold τ on η/η_c.
+        lam: size penalty λ, in 1/parameters².
+        seed: decides the weights, the order of the images, dropout and the noise of growth.
+        epochs: passes over the training images.
+        cooldown: epochs after an expansion in which none is considered, and over which an added
+            layer's slope is lowered from 1.
+        capacity: the most layers in a block (the paper's N).
+        channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
+            for all further ones.
+        interval: epochs between expansions of the controls `random` and `schedule`.
+        batch_size: images a step; the epoch is cut into equal batches of at most this many.
+        learning_rate: Adam's, at the start.
+        patience: epochs without better validation accuracy after which the learning rate halves.
+            An expansion keeps the rate and the best accuracy, and starts the count anew.
+        l1: weight of the sum of absolute parameters in the loss.
+        dropout, head_dropout, negative_slope, channels: the network's, see `NetworkSpec`.
+        score_samples: training images that scores are computed from, N.
+        fisher: a key of `secnn.fisher.FISHERS`.
+        damping: see `natural_expansion_score`.
+        kernel: "fused", "reference", or "auto": fused on a CPU where it can be built.
+        precision: "float32", "bfloat16", or "auto".
+        max_parameters, max_flops: expansions that would exceed them are not considered.
+        targets: validation accuracies, in per cent, at whose first reaching the network is kept.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    criterion: str = "natural"
+    tau: float = 2.0
+    lam: float = 0.0
+    seed: int = 0
+    epochs: int = 300
+    cooldown: int = 10
+    capacity: int = 10
+    channel_steps: tuple[int, ...] = (2, 4)
+    interval: int = 11
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    patience: int = 15
+    l1: float = 1e-5
+    dropout: float = 0.1
+    head_dropout: float = 0.05
+    negative_slope: float = 0.01
+    channels: tuple[int, ...] = (16, 16, 16)
+    score_samples: int = 512
+    fisher: str = "diagonal"
+    damping: float = 1e-8
+    kernel: str = "auto"
+    precision: str = "auto"
+    max_parameters: int | None = None
+    max_flops: int | None = None
+    targets: tuple[float, ...] = (60, 65, 70, 75, 80, 85, 90)
+
+    def __post_init__(self) -> None:
+        for name in ("channel_steps", "channels", "targets"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, known in _CHOICES.items():
+            _expect(name, getattr(self, name) in known, f"one of {', '.join(known)}", self)
+        for name in _POSITIVE:
+            _expect(name, getattr(self, name) > 0, "a number above 0", self)
+        for name in _NOT_NEGATIVE:
+            _expect(name, getattr(self, name) >= 0, "0 or more", self)
+        for name in ("dropout", "head_dropout"):
+            _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
+        _expect("negative_slope", 0 < self.negative_slope <= 1, "in (0, 1]", self)
+        for name in ("channel_steps", "channels"):
+            steps = getattr(self, name)
+            _expect(name, bool(steps) and min(steps) >= 1, "numbers of at least 1", self)
+        for name in ("max_parameters", "max_flops"):
+            value = getattr(self, name)
+            _expect(name, value is None or value > 0, "a number above 0, or none", self)
+        _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
+
+    def to_dict(self) -> dict:
+        """The fields as JSON types."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> TrialConfig:
+        """The inverse of `to_dict`."""
+        return cls(**fields)
+
+
+_CHOICES = {
+    "criterion": tuple(CRITERIA),
+    "fisher": tuple(FISHERS),
+    "kernel": KERNELS,
+    "precision": PRECISIONS,
+}
+_POSITIVE = (
+    "tau",
+    "epochs",
+    "capacity",
+    "interval",
+    "batch_size",
+    "learning_rate",
+    "patience",
+    "score_samples",
+    "damping",
+)
+_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1")
+
+
+def _expect(name: str, condition: bool, expected: str, config: TrialConfig) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {getattr(config, name)!r}")

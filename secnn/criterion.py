@@ -1,0 +1,145 @@
+"""When to grow, where and by what: the paper's rule and the controls that it must beat.
+
+A criterion looks at a `Growth` and returns a `Decision` with its reason. A new one is one class and
+one line in `CRITERIA`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+
+from secnn.expansion import AddChannels, AddLayer, Expansion
+from secnn.score import Candidate
+
+if TYPE_CHECKING:
+    from secnn.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a criterion may look at.
+
+    Attributes:
+        epoch: epochs trained, from 1.
+        expansions: those made so far, in order.
+        current: η_c of the network, None if the criterion does not ask for scores.
+        candidates: every expansion that fits.
+        generator: source of randomness.
+    """
+
+    epoch: int
+    expansions: Sequence[Expansion]
+    current: float | None
+    candidates: Sequence[Candidate]
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The expansion to make, or None, and why."""
+
+    expansion: Expansion | None
+    reason: str
+
+
+class Criterion(Protocol):
+    """`scored` tells whether `decide` reads scores, which cost a few forward passes."""
+
+    scored: ClassVar[bool]
+
+    def decide(self, growth: Growth) -> Decision:
+        """Which expansion to make now. Not called during the cooldown."""
+        ...
+
+
+def best(candidates: Sequence[Candidate], kind: type[Expansion]) -> Candidate | None:
+    """The candidate of `kind` with the highest η_reg; of equals the first, the lowest block."""
+    of_kind = [c for c in candidates if isinstance(c.expansion, kind)]
+    return max(of_kind, key=lambda c: c.regularized, default=None)
+
+
+@dataclass(frozen=True)
+class Natural:
+    """The paper's rule (arXiv:2401.05686, sections 3.1 and 3.2).
+
+    Let η_l be the highest regularised score of all layers that could be added, η_i that of all
+    channels. The higher of the two is made if it exceeds τ·η_c; a layer if they are equal, and of
+    equal blocks the lowest. With η_c = 0 any positive score exceeds it. Scores that are not finite
+    change nothing.
+    """
+
+    tau: float
+    scored: ClassVar[bool] = True
+
+    def decide(self, growth: Growth) -> Decision:
+        scores = [growth.current, *(c.regularized for c in growth.candidates)]
+        if not all(map(math.isfinite, scores)):
+            return Decision(None, "a score is not finite")
+        layer, channels = (best(growth.candidates, k) for k in (AddLayer, AddChannels))
+        if layer is None and channels is None:
+            return Decision(None, "nothing fits")
+        layer_wins = channels is None or (layer and layer.regularized >= channels.regularized)
+        winner = layer if layer_wins else channels
+        grows = winner.regularized > self.tau * growth.current
+        relation = ">" if grows else "<="
+        reason = f"eta/eta_c = {winner.ratio:.4g} {relation} tau = {self.tau:g}"
+        return Decision(winner.expansion if grows else None, reason)
+
+
+@dataclass(frozen=True)
+class Never:
+    """Control: the starting network, trained on."""
+
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        return Decision(None, "never")
+
+
+@dataclass(frozen=True)
+class Random:
+    """Control: every `interval` epochs one of the candidates, all equally likely."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if growth.epoch % self.interval or not growth.candidates:
+            return Decision(None, f"not due: every {self.interval} epochs")
+        drawn = torch.randint(len(growth.candidates), (), generator=growth.generator).item()
+        return Decision(growth.candidates[drawn].expansion, "drawn at random")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Control: every `interval` epochs the next in turn: a layer for each block, then channels for
+    each block, and so on, from where the last expansion was; what does not fit is passed over."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if growth.epoch % self.interval or not growth.candidates:
+            return Decision(None, f"not due: every {self.interval} epochs")
+        fitting = [c.expansion for c in growth.candidates]
+        turns = sorted(fitting, key=_turn)
+        later = (e for e in turns if growth.expansions and _turn(e) > _turn(growth.expansions[-1]))
+        return Decision(next(later, turns[0]), "next in the schedule")
+
+
+def _turn(expansion: Expansion) -> tuple[bool, int]:
+    """Where the schedule has it: layers before channels, lower blocks first."""
+    return isinstance(expansion, AddChannels), expansion.block
+
+
+CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
+    "natural": lambda config: Natural(config.tau),
+    "never": lambda config: Never(),
+    "random": lambda config: Random(config.interval),
+    "schedule": lambda config: Schedule(config.interval),
+}

@@ -1,0 +1,116 @@
+"""Considering an expansion: candidates within the budget, their scores, and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secnn.config import TrialConfig
+from secnn.criterion import CRITERIA, Decision, Growth
+from secnn.expansion import AddChannels, AddLayer, Expansion
+from secnn.network import SECNN, count_flops
+from secnn.record import ExpansionRecord
+from secnn.score import Candidate, propose, score_candidates
+
+NOT_CONSIDERED = dict.fromkeys(
+    ("expansion", "eta_current", "best_layer_ratio", "best_channels_ratio", "logit_change")
+)
+"""The columns of an `EpochRecord` whose epoch is in a cooldown, or the last."""
+
+
+@dataclass(frozen=True)
+class Considered:
+    """η_c (None if not scored), every candidate, and what was decided."""
+
+    current: float | None
+    candidates: Sequence[Candidate]
+    decision: Decision
+
+    def columns(self, logit_change: float | None) -> dict:
+        """The columns of the `EpochRecord`."""
+        expansion = self.decision.expansion
+        return {
+            "expansion": None if expansion is None else str(expansion),
+            "eta_current": self.current,
+            "best_layer_ratio": self._best_ratio(AddLayer),
+            "best_channels_ratio": self._best_ratio(AddChannels),
+            "logit_change": logit_change,
+        }
+
+    def records(self, epoch: int, logit_change: float | None) -> list[ExpansionRecord]:
+        """One record a candidate; none where nothing was scored and nothing chosen."""
+        chosen = self.decision.expansion
+        if self.current is None and chosen is None:
+            return []
+        return [
+            ExpansionRecord(
+                epoch=epoch,
+                kind=type(c.expansion).__name__,
+                block=c.expansion.block,
+                channels=getattr(c.expansion, "channels", None),
+                added_parameters=c.added_parameters,
+                eta=c.score,
+                eta_regularized=c.regularized,
+                ratio=c.ratio,
+                chosen=c.expansion == chosen,
+                reason=self.decision.reason,
+                logit_change=logit_change if c.expansion == chosen else None,
+            )
+            for c in self.candidates
+        ]
+
+    def _best_ratio(self, kind: type[Expansion]) -> float | None:
+        ratios = [c.ratio for c in self.candidates if isinstance(c.expansion, kind)]
+        return max((r for r in ratios if r is not None), default=None)
+
+
+def consider(
+    network: SECNN,
+    config: TrialConfig,
+    scoring_set: tuple[Tensor, Tensor],
+    made: Sequence[Expansion],
+    epoch: int,
+    seed: int,
+) -> Considered:
+    """Ask the criterion of `config` what to do after `epoch`, having `made` expansions so far.
+
+    `scoring_set` holds normalised images and labels; `seed` decides all noise, so that the chosen
+    expansion can be made as it was scored.
+    """
+    criterion = CRITERIA[config.criterion](config)
+    expansions = affordable(network, config, channel_step(config, made))
+    if criterion.scored:
+        current, candidates = score_candidates(
+            network, *scoring_set, expansions, config.lam, config.fisher, config.damping, seed
+        )
+    else:
+        current = None
+        candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
+    generator = torch.Generator().manual_seed(seed)
+    decision = criterion.decide(Growth(epoch, made, current, candidates, generator))
+    return Considered(current, candidates, decision)
+
+
+def channel_step(config: TrialConfig, made: Sequence[Expansion]) -> int:
+    """Channels that the next `AddChannels` adds, by how many were made."""
+    widened = sum(isinstance(expansion, AddChannels) for expansion in made)
+    return config.channel_steps[min(widened, len(config.channel_steps) - 1)]
+
+
+def affordable(network: SECNN, config: TrialConfig, step: int) -> list[Expansion]:
+    """The expansions that fit the network and the budgets of `config`."""
+    proposals = propose(network, step)
+    if config.max_parameters is not None:
+        room = config.max_parameters - network.n_parameters
+        proposals = [e for e in proposals if e.added_parameters(network) <= room]
+    if config.max_flops is not None:
+        proposals = [e for e in proposals if _grown_flops(network, e) <= config.max_flops]
+    return proposals
+
+
+def _grown_flops(network: SECNN, expansion: Expansion) -> int:
+    with torch.device("meta"):
+        return count_flops(SECNN(expansion.grown(network.spec)))

@@ -1,0 +1,100 @@
+"""The ladder: the networks of many sizes that one trial leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+from secnn import checkpoint
+from secnn.network import SECNN
+
+COLUMNS = ("parameters", "flops", "val_accuracy", "test_accuracy", "epoch")
+
+
+class Folder(MutableMapping[str, dict]):
+    """Checkpoint contents kept as `<name>.pt` in a folder, replaced atomically."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def file(self, name: str) -> Path:
+        """Where the content called `name` is kept."""
+        return self.path / f"{name}.pt"
+
+    def __getitem__(self, name: str) -> dict:
+        if not self.file(name).is_file():
+            raise KeyError(name)
+        return checkpoint.read(self.file(name))
+
+    def __setitem__(self, name: str, content: dict) -> None:
+        checkpoint.save(self.file(name), content)
+
+    def __delitem__(self, name: str) -> None:
+        self.file(name).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(p.stem for p in self.path.glob("[!.]*.pt")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def ladder(path: str | Path) -> list[dict]:
+    """The networks below `path`, smallest first, one dict each, as `pandas.DataFrame` takes them.
+
+    `path` is the folder of a study, of a trial, or a ladder itself. Keys: `trial`, `rung`,
+    `parameters`, `flops` (of one image), `val_accuracy` and `test_accuracy` (per cent, the latter
+    None until the trial is done), `epoch`, `file`.
+
+    Raises:
+        FileNotFoundError: no ladder below `path`.
+    """
+    files = sorted(Path(path).rglob("ladder/[!.]*.pt"))
+    if Path(path).name == "ladder":
+        files = sorted(Path(path).glob("[!.]*.pt"))
+    if not files:
+        raise FileNotFoundError(
+            f"path: no ladder below {path}; give the folder of a study or of a trial"
+        )
+    rows = [_row(file) for file in files]
+    return sorted(rows, key=lambda row: (row["parameters"], row["epoch"], row["rung"]))
+
+
+def _row(file: Path) -> dict:
+    metrics = checkpoint.read(file)["metrics"]
+    row = {"trial": file.parent.parent.name, "rung": file.stem}
+    return row | {column: metrics.get(column) for column in COLUMNS} | {"file": str(file)}
+
+
+def load_within(
+    path: str | Path,
+    max_parameters: int | None = None,
+    max_flops: int | None = None,
+    min_accuracy: float | None = None,
+) -> SECNN:
+    """The network below `path` with the highest validation accuracy that fits the budget, or, if
+    `min_accuracy` (per cent) is given, the smallest that reaches it; in evaluation mode.
+
+    Raises:
+        LookupError: no network fits; the message says which budgets could be met.
+        FileNotFoundError: no ladder below `path`.
+    """
+    rows = ladder(path)
+    fitting = [
+        row
+        for row in rows
+        if (max_parameters is None or row["parameters"] <= max_parameters)
+        and (max_flops is None or row["flops"] <= max_flops)
+        and (min_accuracy is None or row["val_accuracy"] >= min_accuracy)
+    ]
+    if not fitting:
+        best = max(row["val_accuracy"] for row in rows)
+        raise LookupError(
+            f"no network below {path} has at most {max_parameters} parameters, at most "
+            f"{max_flops} FLOPs and at least {min_accuracy} % accuracy; the smallest has "
+            f"{rows[0]['parameters']} parameters, the fewest FLOPs are "
+            f"{min(row['flops'] for row in rows)}, the highest accuracy is {best:.2f} %"
+        )
+    if min_accuracy is not None:
+        return checkpoint.load(fitting[0]["file"])
+    return checkpoint.load(max(fitting, key=lambda row: row["val_accuracy"])["file"])

@@ -1,0 +1,166 @@
+"""Named data sets, and what every source of labelled images gives: :class:`Splits`."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+TEST_FRACTION = 0.2
+PROBE_SECONDS = 5.0
+
+Labelled = tuple[torch.Tensor, torch.Tensor]
+
+
+class DataError(ValueError):
+    """Data that cannot be used; one line says what, where, and how to mend it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set as its source gives it; a split is (images uint8 N×C×H×W, labels int64 N)."""
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    flip: bool
+    train: Labelled
+    test: Labelled
+    validation: Labelled | None = None
+    notice: str | None = None
+
+
+def stratified_split(
+    labels: torch.Tensor, fraction: float, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split indices into (kept, taken), both ascending, taking about ``fraction`` of each class.
+
+    A class with n members gives ⌊fraction·n⌋ or ⌈fraction·n⌉ of them, and keeps at least one;
+    the largest remainders are rounded up, so that the total is right too. Depends on the
+    arguments alone, not on a global random state.
+
+    Raises:
+        DataError: nothing is taken.
+    """
+    members = [np.flatnonzero(labels.numpy() == c) for c in np.unique(labels.numpy())]
+    quotas = np.array([fraction * len(m) for m in members])
+    counts = np.floor(quotas).astype(int)
+    remainders = quotas - counts
+    can_give_more = (remainders > 0) & (counts + 1 < [len(m) for m in members])
+    largest_first = np.argsort(-remainders * can_give_more, kind="stable")
+    missing = min(round(remainders.sum()), can_give_more.sum())
+    counts[largest_first[:missing]] += 1
+    if not counts.sum():
+        raise DataError(
+            f"a fraction of {fraction:g} of {len(labels)} images takes none of them: "
+            "use a larger fraction or more images per class"
+        )
+    rng = np.random.default_rng(seed)
+    taken = np.zeros(len(labels), dtype=bool)
+    for member, count in zip(members, counts, strict=True):
+        taken[rng.permutation(member)[:count]] = True
+    return torch.from_numpy(np.flatnonzero(~taken)), torch.from_numpy(np.flatnonzero(taken))
+
+
+def with_test_split(images: torch.Tensor, labels: torch.Tensor) -> tuple[Labelled, Labelled]:
+    """Train and test splits; the seed is fixed so that every run has the same test images."""
+    kept, taken = stratified_split(labels, TEST_FRACTION, seed=0)
+    return (images[kept], labels[kept]), (images[taken], labels[taken])
+
+
+def _starts(url: str) -> bool:
+    """Whether a download of ``url`` gives its first byte within ``PROBE_SECONDS``."""
+    started = threading.Event()
+
+    def ask() -> None:
+        with (
+            suppress(OSError, HTTPException),
+            urllib.request.urlopen(url, timeout=PROBE_SECONDS) as reply,
+        ):
+            if reply.read(1):
+                started.set()
+
+    # A thread, because a timeout given to urlopen does not cover the look-up of the host name.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return started.is_set()
+
+
+def _cifar(title: str, data_dir: Path) -> Splits:
+    """CIFAR by torchvision, which unpickles a file only after it has checked its MD5 sum."""
+    # Imported where it is used: torchvision takes longer to import than the rest together.
+    from torchvision import datasets
+
+    name = title.lower().replace("-", "")
+    dataset = getattr(datasets, title.replace("-", ""))
+    folder = data_dir / dataset.base_folder
+    try:
+        with warnings.catch_warnings():
+            # numpy 2.4 deprecates how the numpy that pickled these files stored a type.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align")
+            _obtain(dataset, data_dir)
+            train, test = (dataset(data_dir, train=part) for part in (True, False))
+    except (RuntimeError, OSError) as error:
+        state = "is incomplete or damaged" if folder.exists() else "is not on disk"
+        raise DataError(
+            f"{title} {state} under {str(data_dir)!r} and cannot be downloaded ({error}): unpack "
+            f"{dataset.url} so that {str(folder)!r} is there, or name another data set or path"
+        ) from error
+    splits = (
+        (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
+        for part in (train, test)
+    )
+    return Splits(name, f"{title} (torchvision): {folder}", tuple(train.classes), True, *splits)
+
+
+def _obtain(dataset: type, data_dir: Path) -> None:
+    """Have all of the data set's files under ``data_dir``, with the right MD5 sums.
+
+    Raises:
+        RuntimeError, OSError: they are not there and cannot be downloaded.
+    """
+    from torchvision.datasets.utils import check_integrity
+
+    with suppress(RuntimeError):  # raised where a file is missing or its sum differs
+        dataset(data_dir, train=False)
+        return
+    archive = data_dir / dataset.filename
+    if not check_integrity(archive, dataset.tgz_md5) and not _starts(dataset.url):
+        raise ConnectionError("its server does not answer")
+    dataset(data_dir, train=False, download=True)
+
+
+def cifar10(data_dir: Path) -> Splits:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images, 32×32, 10 classes."""
+    return _cifar("CIFAR-10", data_dir)
+
+
+def cifar100(data_dir: Path) -> Splits:
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images, 32×32, 100 classes."""
+    return _cifar("CIFAR-100", data_dir)
+
+
+def digits(data_dir: Path) -> Splits:
+    """1,797 handwritten digits, bundled; ``data_dir`` is not used.
+
+    E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine Learning
+    Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0. This is its test set
+    as scikit-learn ships it, 8×8 with values 0..16; here it is enlarged to 32×32 bilinearly and
+    scaled to 0..255. A stratified fifth, always the same, is the test split.
+    """
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as stored:
+        small = torch.from_numpy(stored["images"])[:, None].double()
+        labels = torch.from_numpy(stored["labels"]).long()
+    large = F.interpolate(small, size=(32, 32), mode="bilinear") * (255 / 16)
+    train, test = with_test_split(large.round().to(torch.uint8), labels)
+    source = "bundled handwritten digits (UCI, 1,797 images, CC BY 4.0)"
+    return Splits("digits", source, tuple("0123456789"), False, train, test)

@@ -1,0 +1,123 @@
+"""One epoch of training, evaluation, and the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from secnn.data import ImageData
+
+EVALUATION_BATCH = 1000
+
+
+def normalize(images: Tensor, data: ImageData) -> Tensor:
+    """uint8 N×C×H×W → float32, (x/255 − mean)/std for each channel, channels-last."""
+    mean = torch.tensor(data.mean, device=images.device).view(1, -1, 1, 1) * 255
+    scale = 1 / (torch.tensor(data.std, device=images.device).view(1, -1, 1, 1) * 255)
+    return (images.float() - mean).mul_(scale).contiguous(memory_format=torch.channels_last)
+
+
+def batches(data: ImageData, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The training images once, in random order: normalised images and labels.
+
+    The epoch is cut into equal batches of at most `size`, so that none is too small for batch norm.
+    Where the data allows it, each image is mirrored left to right with probability ½. Randomness is
+    the global CPU generator's.
+    """
+    count, device = len(data.train_images), data.train_images.device
+    for drawn in torch.randperm(count).tensor_split(-(-count // size)):
+        mirrored = torch.rand(len(drawn)) < 0.5
+        chosen = drawn.to(device)
+        images = data.train_images[chosen]
+        if data.flip:
+            images = torch.where(mirrored.to(device).view(-1, 1, 1, 1), images.flip(3), images)
+        yield normalize(images, data), data.train_labels[chosen]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross-entropy, and accuracy in per cent."""
+
+    loss: float
+    accuracy: float
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: Optimizer,
+    data: ImageData,
+    batch_size: int,
+    l1: float,
+    precision: str = "float32",
+) -> Metrics:
+    """Minimise cross-entropy + l1·Σ|θ| over one pass; the metrics are those of the passing batches.
+
+    With precision "bfloat16" convolutions and linear layers compute in it; weights, batch-norm
+    statistics and the loss stay in float32.
+    """
+    network.train()
+    parameters = list(network.parameters())
+    losses, hits = [], []
+    for images, labels in batches(data, batch_size):
+        with mixed(images.device, precision):
+            logits = network(images).float()
+        loss = F.cross_entropy(logits, labels)
+        penalty = torch.cat([p.flatten() for p in parameters]).abs().sum()
+        optimizer.zero_grad(set_to_none=True)
+        (loss + l1 * penalty).backward()
+        optimizer.step()
+        losses.append(loss.detach() * len(labels))
+        hits.append((logits.detach().argmax(1) == labels).sum())
+    return _metrics(losses, hits, len(data.train_images))
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, images: Tensor, labels: Tensor, data: ImageData) -> Metrics:
+    """Loss and accuracy on uint8 `images`, in evaluation mode and float32."""
+    training = network.training
+    network.eval()
+    losses, hits = [], []
+    pairs = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
+    for some, theirs in pairs:
+        logits = network(normalize(some, data))
+        losses.append(F.cross_entropy(logits, theirs, reduction="sum"))
+        hits.append((logits.argmax(1) == theirs).sum())
+    network.train(training)
+    return _metrics(losses, hits, len(images))
+
+
+def _metrics(losses: list[Tensor], hits: list[Tensor], count: int) -> Metrics:
+    loss = torch.stack(losses).double().sum().item() / count
+    return Metrics(loss, 100 * torch.stack(hits).sum().item() / count)
+
+
+def mixed(device: torch.device, precision: str) -> AbstractContextManager:
+    """Autocast to bfloat16 on `device` if `precision` says so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """ "auto" → "bfloat16" where the processor computes in it natively, else "float32"."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if device.type == "cpu" and native else "float32"
+
+
+def plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:
+    """Halve the learning rate after `patience` epochs without better validation accuracy."""
+    return ReduceLROnPlateau(optimizer, "max", 0.5, patience - 1, threshold=0, min_lr=0)
+
+
+def restart_patience(scheduler: ReduceLROnPlateau) -> None:
+    """After an expansion: the rate and the best accuracy stay, the count of bad epochs restarts."""
+    scheduler.num_bad_epochs = 0

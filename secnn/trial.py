@@ -1,0 +1,319 @@
+"""A trial: a network that trains and grows, epoch by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+
+import torch
+
+from secnn import checkpoint
+from secnn.config import TrialConfig
+from secnn.data import ImageData
+from secnn.expansion import Expansion, from_dict, largest_logit_change
+from secnn.growth import NOT_CONSIDERED, consider
+from secnn.kernels import resolve_kernel
+from secnn.network import SECNN, count_flops
+from secnn.record import EpochRecord, ExpansionRecord, TrialRecord
+from secnn.training import (
+    Metrics,
+    evaluate,
+    normalize,
+    plateau,
+    resolve_precision,
+    restart_patience,
+    train_epoch,
+)
+
+
+class TrialDiverged(ArithmeticError):
+    """The training loss is not finite any more."""
+
+
+class Trial:
+    """The state of a trial between two epochs.
+
+    The randomness of each epoch derives from the seed and the epoch's number alone, so that there
+    is no generator to save: a trial restored from `state` goes on exactly as if never stopped.
+
+    Attributes:
+        records: one `EpochRecord` an epoch.
+        considered: one `ExpansionRecord` for each candidate considered.
+        expansions: those made, in order.
+        ladder: name → checkpoint content, the networks that the trial leaves: `best` overall,
+            `target-70` the first to reach 70 %, `size-11360` the best of each size. A dict, or a
+            `secnn.rungs.Folder`.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: ImageData,
+        device: str | torch.device | None = None,
+        ladder: MutableMapping[str, dict] | None = None,
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.data = data.to(self.device)
+        self.precision = resolve_precision(config.precision, self.device)
+        self.ladder = {} if ladder is None else ladder
+        self.records: list[EpochRecord] = []
+        self.considered: list[ExpansionRecord] = []
+        self.expansions: list[Expansion] = []
+        self._best_of_size: dict | None = None
+        self._last_expansion: int | None = None
+        self._scoring_set = self._draw_scoring_set()
+        self._build(self._start())
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return len(self.records)
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained."""
+        return self.epoch >= self.config.epochs
+
+    def step(self) -> EpochRecord:
+        """Train one epoch, evaluate, and grow if the criterion says so.
+
+        Raises:
+            TrialDiverged: the loss is not finite; the trial stays as it was after the last epoch
+                that was, on disk.
+        """
+        epoch = self.epoch + 1
+        with self._randomness(epoch):
+            self.network.anneal_slopes(self.config.cooldown)
+            rate = self.optimizer.param_groups[0]["lr"]
+            started = time.perf_counter()
+            trained = self._train(epoch)
+            evaluated = time.perf_counter()
+            validated = self._validate()
+            finished = time.perf_counter()
+            self.scheduler.step(validated.accuracy)
+            before = self._shape()
+            self._keep(epoch, trained, validated)
+            grown = self._grow(epoch)
+        record = EpochRecord(
+            epoch=epoch,
+            **before,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            val_loss=validated.loss,
+            val_accuracy=validated.accuracy,
+            learning_rate=rate,
+            **grown,
+            train_seconds=evaluated - started,
+            eval_seconds=finished - evaluated,
+            score_seconds=time.perf_counter() - finished,
+        )
+        self.records.append(record)
+        return record
+
+    def finish(self) -> TrialRecord:
+        """Measure the test accuracy of every network on the ladder, once, and sum up."""
+        for name in list(self.ladder):
+            content = self.ladder[name]
+            network = self._place(checkpoint.rebuild(content))
+            test = evaluate(network, self.data.test_images, self.data.test_labels, self.data)
+            content["metrics"] |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+            self.ladder[name] = content
+        best = max(self.records, key=lambda r: r.val_accuracy)
+        return TrialRecord(
+            epochs=self.epoch,
+            best_val_accuracy=best.val_accuracy,
+            best_epoch=best.epoch,
+            parameters_at_best=best.parameters,
+            test_accuracy=self.ladder["best"]["metrics"]["test_accuracy"],
+            final_parameters=self.network.n_parameters,
+            expansions=len(self.expansions),
+            seconds=sum(r.train_seconds + r.eval_seconds + r.score_seconds for r in self.records),
+        )
+
+    def state(self) -> dict:
+        """Checkpoint content that `restore` continues from; it is also a network's checkpoint."""
+        content = checkpoint.describe(self.network, self.data, self.expansions, self._metrics())
+        names = {id(p): name for name, p in self.network.named_parameters()}
+        memory = {names[id(p)]: dict(state) for p, state in self.optimizer.state.items()}
+        return content | {
+            "config": self.config.to_dict(),
+            "training": {
+                "optimizer": memory,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "scheduler": self.scheduler.state_dict(),
+                "last_expansion": self._last_expansion,
+                "best_of_size": self._best_of_size,
+                "records": [dataclasses.asdict(r) for r in self.records],
+                "considered": [dataclasses.asdict(r) for r in self.considered],
+            },
+        }
+
+    def restore(self, content: dict) -> None:
+        """Take up where the trial that gave `content` stood.
+
+        Raises:
+            ValueError: the content belongs to another configuration or other data.
+        """
+        if content.get("config") != self.config.to_dict():
+            raise ValueError("content: a trial of another configuration; start a new trial")
+        if content["data"]["fingerprint"] != self.data.fingerprint:
+            raise ValueError("content: a trial on other data; start a new trial")
+        training = content["training"]
+        self._build(checkpoint.rebuild(content))
+        for name, parameter in self.network.named_parameters():
+            if name in training["optimizer"]:
+                self.optimizer.state[parameter] = self._like(parameter, training["optimizer"][name])
+        self.optimizer.param_groups[0]["lr"] = training["learning_rate"]
+        self.scheduler.load_state_dict(training["scheduler"])
+        self.expansions = [from_dict(fields) for fields in content["expansions"]]
+        self._last_expansion = training["last_expansion"]
+        self._best_of_size = training["best_of_size"]
+        self.records = [EpochRecord(**fields) for fields in training["records"]]
+        self.considered = [ExpansionRecord(**fields) for fields in training["considered"]]
+
+    def _start(self) -> SECNN:
+        config = self.config
+        input_channels, *size = self.data.image_shape
+        with self._randomness(0):
+            return SECNN(
+                input_channels=input_channels,
+                image_size=tuple(size),
+                classes=self.data.classes,
+                channels=config.channels,
+                layers=(1,) * len(config.channels),
+                capacity=config.capacity,
+                dropout=config.dropout,
+                head_dropout=config.head_dropout,
+                negative_slope=config.negative_slope,
+            )
+
+    def _build(self, network: SECNN) -> None:
+        self.network = self._place(network)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
+        self.scheduler = plateau(self.optimizer, self.config.patience)
+
+    def _place(self, network: SECNN) -> SECNN:
+        on_cpu = self.device.type == "cpu"
+        network.kernel = resolve_kernel(self.config.kernel) if on_cpu else "reference"
+        return network.to(self.device)
+
+    def _like(self, parameter: torch.Tensor, state: dict) -> dict:
+        """Optimizer state with the parameter's device and layout; step counts stay on the CPU."""
+        shaped = {k: v for k, v in state.items() if v.shape == parameter.shape}
+        return state | {k: torch.empty_like(parameter).copy_(v) for k, v in shaped.items()}
+
+    @contextmanager
+    def _randomness(self, epoch: int) -> Iterator[None]:
+        """Inside, the global generators are seeded for `epoch`; afterwards they are as before."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(self._seed(epoch))
+            yield
+
+    def _seed(self, epoch: int) -> int:
+        return self.config.seed * 1_000_003 + epoch
+
+    def _draw_scoring_set(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Training images without augmentation, the same for the whole trial."""
+        generator = torch.Generator().manual_seed(self._seed(0))
+        count = len(self.data.train_images)
+        drawn = torch.randperm(count, generator=generator)[: self.config.score_samples]
+        drawn = drawn.to(self.device)
+        return normalize(self.data.train_images[drawn], self.data), self.data.train_labels[drawn]
+
+    def _train(self, epoch: int) -> Metrics:
+        config = self.config
+        trained = train_epoch(
+            self.network, self.optimizer, self.data, config.batch_size, config.l1, self.precision
+        )
+        if not math.isfinite(trained.loss):
+            raise TrialDiverged(
+                f"epoch {epoch}: the training loss is {trained.loss}; lower learning_rate "
+                f"({config.learning_rate:g})"
+            )
+        return trained
+
+    def _validate(self) -> Metrics:
+        data = self.data
+        return evaluate(self.network, data.validation_images, data.validation_labels, data)
+
+    def _shape(self) -> dict:
+        spec = self.network.spec
+        return {
+            "parameters": self.network.n_parameters,
+            "flops": count_flops(self.network),
+            "channels": "-".join(map(str, spec.channels)),
+            "layers": "-".join(map(str, spec.layers)),
+        }
+
+    def _metrics(self) -> dict:
+        return dataclasses.asdict(self.records[-1]) if self.records else {}
+
+    def _keep(self, epoch: int, trained: Metrics, validated: Metrics) -> None:
+        """Put the network on the ladder wherever it is the first or the best."""
+        accuracy = validated.accuracy
+        before = max((r.val_accuracy for r in self.records), default=-math.inf)
+        reached = [t for t in self.config.targets if before < t <= accuracy]
+        best_of_size = self._best_of_size
+        if not best_of_size or best_of_size["metrics"]["val_accuracy"] < accuracy:
+            self._best_of_size = self._network_now(epoch, trained, validated)
+        for name in [f"target-{t:g}" for t in reached] + ["best"] * (accuracy > before):
+            self.ladder[name] = self._best_of_size
+        if epoch == self.config.epochs:
+            self._keep_size()
+
+    def _network_now(self, epoch: int, trained: Metrics, validated: Metrics) -> dict:
+        metrics = {"epoch": epoch, **self._shape(), "train_loss": trained.loss}
+        metrics |= {"val_loss": validated.loss, "val_accuracy": validated.accuracy}
+        return checkpoint.describe(self.network, self.data, self.expansions, metrics)
+
+    def _keep_size(self) -> None:
+        content = self._best_of_size
+        self.ladder[f"size-{content['metrics']['parameters']}"] = content
+
+    def _grow(self, epoch: int) -> dict:
+        """Consider the candidates and make the chosen one; the columns of the epoch's record."""
+        since = math.inf if self._last_expansion is None else epoch - self._last_expansion
+        if since <= self.config.cooldown or epoch == self.config.epochs:
+            return NOT_CONSIDERED
+        considered = consider(
+            self.network, self.config, self._scoring_set, self.expansions, epoch, self._seed(epoch)
+        )
+        chosen, change = considered.decision.expansion, None
+        if chosen is not None:
+            change = self._expand(chosen, epoch)
+        self.considered += considered.records(epoch, change)
+        return considered.columns(change)
+
+    def _expand(self, expansion: Expansion, epoch: int) -> float:
+        """Grow, with the noise that was scored; how far the logits moved."""
+        self._keep_size()
+        images, _ = self._scoring_set
+        before = self._logits(images)
+        generator = torch.Generator().manual_seed(self._seed(epoch))
+        expansion.apply(self.network, self.optimizer, images, generator)
+        restart_patience(self.scheduler)
+        self.expansions.append(expansion)
+        self._last_expansion, self._best_of_size = epoch, None
+        return largest_logit_change(before, self._logits(images))
+
+    @torch.no_grad()
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        self.network.eval()
+        return self.network(images)
+
+
+def run_trial(
+    config: TrialConfig,
+    data: ImageData,
+    device: str | torch.device | None = None,
+    ladder: MutableMapping[str, dict] | None = None,
+) -> Iterator[EpochRecord]:
+    """Train and grow a network, yielding an `EpochRecord` an epoch; arguments as for `Trial`."""
+    trial = Trial(config, data, device, ladder)
+    while not trial.done:
+        yield trial.step()

@@ -1,0 +1,84 @@
+"""A lock on a file that tells who holds it, and that a crash releases."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+
+
+class FenceError(RuntimeError):
+    """Somebody else holds the fence."""
+
+
+class Fence:
+    """At most one holder of `path`, over all processes and machines that see the file.
+
+    The operating system's lock decides, and drops it when its holder dies, however it dies; on a
+    network file system the server does so (NFS 4, where `flock` locks the file's bytes). The file's
+    text is the owner's token, which `check` compares, in case a server forgot the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.token = f"{socket.gethostname()} process {os.getpid()} {uuid.uuid4().hex}"
+
+    def acquire(self, wait: float = 0.0) -> None:
+        """Take the fence, waiting up to `wait` seconds for another holder to go.
+
+        Raises:
+            FenceError: it is held; the message says by whom.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115
+        deadline = time.monotonic() + wait
+        while not self._lock():
+            if time.monotonic() >= deadline:
+                self._file.close()
+                raise FenceError(f"{self.path} is held by {holder(self.path)}")
+            time.sleep(0.2)
+        self._file.truncate(0)
+        self._file.write(self.token)
+        self._file.flush()
+
+    def _lock(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Raise FenceError if another owner has taken the fence since."""
+        if self.path.read_text(encoding="utf-8") != self.token:
+            raise FenceError(f"{self.path} was taken over by {holder(self.path)}")
+
+    def release(self) -> None:
+        """Let the next owner in. The file stays: removing it would let two hold it."""
+        self._file.close()
+
+    def __enter__(self) -> Fence:
+        self.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def holder(path: Path) -> str:
+    """Host and process of the last owner."""
+    return path.read_text(encoding="utf-8").rpartition(" ")[0] or "an unknown process"
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the fence at `path` now."""
+    if not path.exists():
+        return False
+    fence = Fence(path)
+    fence._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    free = fence._lock()
+    fence._file.close()
+    return not free

@@ -1,0 +1,136 @@
+"""Run a study: `python study/run.py --num-samples 5`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from secnn import checkpoint
+from secnn.data import ImageData, load_dataset
+from study.command import parser, reference
+from study.fence import Fence, FenceError
+from study.grid import plan
+from study.presets import PRESETS
+from study.status import newest_study, status
+from study.store import TrialStore, move_aside, open_study
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    asked = parser().parse_args(arguments)
+    try:
+        return command(asked)
+    except (ValueError, OSError, FenceError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: repeat the command to go on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def command(asked: argparse.Namespace) -> int:
+    """Do what was asked; the exit status."""
+    if asked.status:
+        print(status(asked.out or newest_study()))
+        return 0
+    data = load_dataset(asked.dataset, asked.data_dir, asked.validation)
+    study = describe(asked, data)
+    out = (asked.out or Path("runs") / f"{asked.preset}-{data.name}").absolute()
+    announce(study, data, out)
+    if asked.dry_run:
+        print("\n".join(study["trials"]))
+        return 0
+    with Fence(out.with_name(f".{out.name}.lock")):
+        if asked.fresh:
+            move_aside(out)
+        open_study(out, study)
+        return run(asked, study, data, out)
+
+
+def describe(asked: argparse.Namespace, data: ImageData) -> dict:
+    """The content of study.json."""
+    preset = PRESETS[asked.preset].for_data(data)
+    base = reference(asked, preset.reference)
+    trials = plan(
+        base,
+        asked.num_samples,
+        preset.taus if asked.tau is None else asked.tau,
+        preset.lams if asked.lam is None else asked.lam,
+        asked.sweep_samples,
+        asked.criterion,
+    )
+    return {
+        "format": 1,
+        "preset": asked.preset,
+        "dataset": {
+            "name": data.name,
+            "source": data.source,
+            "notice": data.notice,
+            "validation": data.validation,
+            "classes": data.classes,
+            "class_names": list(data.class_names),
+            "image_shape": list(data.image_shape),
+            "fingerprint": data.fingerprint,
+            "images": {
+                "train": len(data.train_images),
+                "validation": len(data.validation_images),
+                "test": len(data.test_images),
+            },
+        },
+        "reference": {"criterion": base.criterion, "tau": base.tau, "lam": base.lam},
+        "trials": {key: config.to_dict() for key, config in trials.items()},
+        "versions": checkpoint.versions(),
+        "command": " ".join(["study/run.py", *sys.argv[1:]]),
+    }
+
+
+def announce(study: dict, data: ImageData, out: Path) -> None:
+    """Say what will run on what, and where to."""
+    images = study["dataset"]["images"]
+    print(
+        f"{len(study['trials'])} trials of preset {study['preset']} on {data.source}: "
+        f"{images['train']} training, {images['validation']} validation and {images['test']} test "
+        f"images, {data.classes} classes. Results: {out}"
+    )
+    if data.validation == "test":
+        print("NOTE: validation is the test set (the paper's protocol).")
+    if data.notice:
+        print("\n".join(["", "!" * 80, data.notice, "!" * 80, ""]))
+
+
+def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> int:
+    """Run the trials that are not done, on Ray Tune; the exit status."""
+    started, trials = time.monotonic(), len(study["trials"])
+    keys = unfinished(out, study)
+    if keys:
+        # Ray takes seconds to import: not for bad input, --status or --dry-run.
+        from study.tuning import tune_trials
+
+        tune_trials(asked, study, data, out, keys)
+    left = unfinished(out, study)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{trials - len(left)} of {trials} trials are done, {minutes:.1f} minutes.")
+    if not left:
+        print(f"Next: python analysis/make_table.py {out}")
+        return 0
+    failed = [store for store in left.values() if store.error.exists()]
+    for store in failed:
+        print(f"FAILED {store.key}: {store.error.read_text().strip()}", file=sys.stderr)
+    if len(failed) == len(left):
+        return 1
+    print("interrupted: repeat the command to go on", file=sys.stderr)
+    return INTERRUPTED
+
+
+def unfinished(out: Path, study: dict) -> dict[str, TrialStore]:
+    """The trials that are not done."""
+    stores = {key: TrialStore(out, key, {}) for key in study["trials"]}
+    return {key: store for key, store in stores.items() if not store.done}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Where the trials of a study stand, from its files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from study.fence import holder, is_held
+from study.store import StoreError, TrialStore, read_study
+
+
+def newest_study(runs: Path = Path("runs")) -> Path:
+    """The folder under `runs` whose study.json is newest.
+
+    Raises:
+        StoreError: there is none.
+    """
+    found = sorted(runs.glob("*/study.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise StoreError(f"--out: no study under {runs}; name its folder with --out")
+    return found[-1].parent
+
+
+def status(out: Path) -> str:
+    """A line for each trial: key, epochs, parameters, best validation accuracy, and state."""
+    study = read_study(out)
+    lines = [line(out, key, config["epochs"]) for key, config in study["trials"].items()]
+    done = sum(TrialStore(out, key, {}).done for key in study["trials"])
+    return "\n".join([f"{out}: {done} of {len(lines)} trials are done", *lines])
+
+
+def line(out: Path, key: str, epochs: int) -> str:
+    """The state of one trial."""
+    store = TrialStore(out, key, {})
+    log = out / "logs" / "epochs" / f"{key}.parquet"
+    reached = "not started"
+    if log.exists():
+        rows = pq.read_table(log, columns=["parameters", "val_accuracy"]).to_pydict()
+        reached = (
+            f"epoch {len(rows['parameters'])}/{epochs}, {rows['parameters'][-1]} parameters, "
+            f"best validation {max(rows['val_accuracy']):.2f} %"
+        )
+    return f"{key:<44} {_state(store):<12} {reached}" + _reason(store)
+
+
+def _state(store: TrialStore) -> str:
+    if store.done:
+        return "done"
+    if is_held(store.fence.path):
+        return "running"
+    return "failed" if store.error.exists() else "waiting"
+
+
+def _reason(store: TrialStore) -> str:
+    if store.done:
+        return ""
+    if is_held(store.fence.path):
+        return f" (on {holder(store.fence.path)})"
+    return f" ({store.error.read_text().strip()})" if store.error.exists() else ""

@@ -1,0 +1,147 @@
+"""The results folder of a study."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from secnn import checkpoint
+from secnn.config import TrialConfig
+from secnn.files import replacing, write_text
+from secnn.rungs import Folder
+from secnn.record import EpochRecord, ExpansionRecord, TrialRecord, table
+from secnn.trial import Trial
+from study.fence import Fence
+
+
+class StoreError(ValueError):
+    """A results folder that cannot take this study."""
+
+
+def open_study(out: Path, study: dict) -> None:
+    """Make `out` the folder of `study` (the content of study.json), or go on in it.
+
+    Raises:
+        StoreError: `out` holds another study, or cannot be written to.
+    """
+    path = out / "study.json"
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"--out: expected a folder, {out} is a file; choose another --out")
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise StoreError(f"--out: {out} holds files but no study; choose another --out")
+        write_text(path, json.dumps(study, indent=2) + "\n")
+        return
+    known, asked = _identity(read_study(out)), _identity(study)
+    if known != asked:
+        raise StoreError(
+            f"--out: {out} holds another study ({_difference(known, asked)}); "
+            "repeat its command to continue it, or choose another --out"
+        )
+
+
+def move_aside(out: Path) -> None:
+    """Rename `out`, if there is one, to a name that says when."""
+    if out.exists():
+        aside = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+        out.rename(aside)
+        print(f"Old results: {aside}")
+
+
+def _identity(study: dict) -> dict:
+    """What has to be equal for a study to be continued."""
+    data = study.get("dataset", {})
+    return {
+        "preset": study.get("preset"),
+        "dataset": {key: data.get(key) for key in ("name", "validation", "fingerprint")},
+        "reference": study.get("reference"),
+        "trials": study.get("trials"),
+    }
+
+
+def _difference(known: dict, asked: dict) -> str:
+    """The first thing that differs, in one line."""
+    path = []
+    while isinstance(known, dict) and isinstance(asked, dict):
+        path.append(next(k for k in [*known, *asked] if known.get(k) != asked.get(k)))
+        known, asked = known.get(path[-1]), asked.get(path[-1])
+    there, here = ("none" if v is None else json.dumps(v)[:60] for v in (known, asked))
+    return f"{' '.join(path)}: {there} there, {here} asked for"
+
+
+def read_study(out: Path) -> dict:
+    """The content of study.json.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    try:
+        return json.loads((out / "study.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"--out: {out}/study.json cannot be read ({error})") from None
+
+
+class TrialStore:
+    """The files of one trial: `trials/<key>/` and its Parquet files under `logs/`.
+
+    The checkpoint holds the whole history, so that the logs can always be written anew from it.
+    """
+
+    def __init__(self, out: Path, key: str, identity: dict) -> None:
+        self.out, self.key, self.identity = out, key, {"trial": key, **identity}
+        self.folder = out / "trials" / key
+        self.fence = Fence(self.folder / "OWNER")
+        self.error = self.folder / "ERROR"
+        self.ladder = Folder(self.folder / "ladder")
+        self.last = self.folder / "last.pt"
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial is finished and on disk."""
+        return (self.folder / "DONE").exists()
+
+    def resume(self, trial: Trial) -> None:
+        """Restore `trial` from its last epoch, if there is one, and bring the logs up to it."""
+        write_text(self.folder / "config.json", json.dumps(trial.config.to_dict(), indent=2) + "\n")
+        if self.last.exists():
+            trial.restore(checkpoint.read(self.last))
+            self._write_logs(trial)
+
+    def save(self, trial: Trial) -> None:
+        """Write the checkpoint, then the logs."""
+        self.fence.check()
+        checkpoint.save(self.last, trial.state())
+        self._write_logs(trial)
+
+    def fail(self, error: Exception) -> None:
+        """Note why the trial stopped."""
+        write_text(self.error, f"{type(error).__name__}: {error}".splitlines()[0] + "\n")
+
+    def finish(self, config: TrialConfig, record: TrialRecord) -> None:
+        """Write the trial's row, and mark it as done."""
+        self.fence.check()
+        columns = {k: _flat(v) for k, v in config.to_dict().items() if v is not None}
+        columns |= {**checkpoint.versions(), "hostname": socket.gethostname(), **self.identity}
+        for measured in dataclasses.asdict(record):
+            columns.pop(measured, None)
+        self._log("trials", table([record], TrialRecord, columns))
+        self.error.unlink(missing_ok=True)
+        write_text(self.folder / "DONE", "")
+
+    def _write_logs(self, trial: Trial) -> None:
+        self._log("epochs", table(trial.records, EpochRecord, self.identity))
+        self._log("expansions", table(trial.considered, ExpansionRecord, self.identity))
+
+    def _log(self, kind: str, rows: pa.Table) -> None:
+        with replacing(self.out / "logs" / kind / f"{self.key}.parquet") as temporary:
+            pq.write_table(rows, temporary)
+
+
+def _flat(value: object) -> object:
+    return "-".join(f"{v:g}" for v in value) if isinstance(value, list) else value

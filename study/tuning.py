@@ -1,0 +1,144 @@
+"""Ray Tune: resources, shared data, progress."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+# Tune's own CSV, JSON and TensorBoard files would repeat what the Parquet logs hold.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+import ray
+import torch
+from ray import tune
+from ray.tune import Callback, CLIReporter, FailureConfig, RunConfig, TuneConfig
+
+from secnn.config import TrialConfig
+from secnn.data import ImageData
+from secnn.trial import Trial
+from study import worker
+
+# The one misses the files that are turned off above, the other recommends Tuner.restore.
+for name in ("ray.tune.analysis.experiment_analysis", "ray.tune.tune"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def treat_sigterm_as_interrupt() -> None:
+    """Let SIGTERM end the study as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+class ProgressLines(Callback):
+    """One line for each epoch of each trial."""
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        growth = f"  -> {result['expansion']}" if result["expansion"] else ""
+        print(
+            f"{trial.config['key']:<44} epoch {result['epoch']:>3}  "
+            f"{result['parameters']:>7,} parameters  train {result['train_accuracy']:5.2f} %  "
+            f"validation {result['val_accuracy']:5.2f} %{growth}",
+            flush=True,
+        )
+
+
+def connect(address: str | None) -> None:
+    """Join the Ray cluster at `address`, or start one on this machine."""
+    if not ray.is_initialized():
+        ray.init(
+            address=address or os.environ.get("RAY_ADDRESS", "local"),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="WARNING",
+        )
+        treat_sigterm_as_interrupt()  # Ray has installed a handler of its own.
+
+
+def gpus_per_trial(asked: argparse.Namespace) -> float:
+    """What was asked for, or one GPU a trial where the cluster has any."""
+    if asked.gpus_per_trial is not None:
+        return asked.gpus_per_trial
+    return 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+
+
+def tune_trials(
+    asked: argparse.Namespace, study: dict, data: ImageData, out: Path, keys: Iterable[str]
+) -> None:
+    """Run the trials `keys`, as many at once as there are resources. What came of each is in its
+    folder."""
+    connect(asked.address)
+    print(estimate(asked, study, data, list(keys)), flush=True)
+    resources = {"cpu": asked.cpus_per_trial, "gpu": gpus_per_trial(asked)}
+    shared = tune.with_parameters(
+        worker.run,
+        arrays=data.arrays(),
+        study=study,
+        out=str(out),
+        threads=asked.cpus_per_trial,
+    )
+    tune.Tuner(
+        tune.with_resources(shared, resources),
+        param_space={"key": tune.grid_search(list(keys))},
+        tune_config=TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.config["key"],
+            trial_dirname_creator=lambda trial: trial.config["key"],
+        ),
+        run_config=RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(out / "ray"),
+            failure_config=FailureConfig(max_failures=asked.max_failures),
+            callbacks=[ProgressLines()],
+            progress_reporter=CLIReporter(
+                metric_columns=["epoch", "parameters", "val_accuracy"],
+                parameter_columns=[],
+                max_report_frequency=60,
+                max_progress_rows=50,
+                max_column_length=60,
+            ),
+            verbose=1,
+        ),
+    ).fit()
+
+
+def estimate(asked: argparse.Namespace, study: dict, data: ImageData, keys: list[str]) -> str:
+    """How long the trials will take, from a measured epoch of the starting network on a CPU."""
+    if gpus_per_trial(asked) > 0:
+        return f"{len(keys)} trials to run, {gpus_per_trial(asked):g} GPU each."
+    slots = max(1, int(ray.cluster_resources()["CPU"]) // asked.cpus_per_trial)
+    config = TrialConfig.from_dict(study["trials"][keys[0]])
+    seconds = epoch_seconds(config, data, asked.cpus_per_trial)
+    rounds = math.ceil(len(keys) / slots)
+    hours = rounds * config.epochs * seconds / 3600
+    return (
+        f"{len(keys)} trials to run, {slots} at a time, {config.epochs} epochs of {seconds:.1f} s "
+        f"at the starting size: about {_duration(hours)}; longer as networks grow."
+    )
+
+
+def epoch_seconds(config: TrialConfig, data: ImageData, threads: int) -> float:
+    """Seconds of an epoch of the starting network, extrapolated from a few batches."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    count = len(data.train_images)
+    some = min(count, 4 * config.batch_size)
+    part = dataclasses.replace(
+        data, train_images=data.train_images[:some], train_labels=data.train_labels[:some]
+    )
+    # Without scores, and at a learning rate at which nothing can diverge.
+    trial = Trial(dataclasses.replace(config, criterion="never", learning_rate=1e-9), part)
+    trial.step()  # The first epoch pays for warming up.
+    record = trial.step()
+    torch.set_num_threads(before)
+    return (record.train_seconds + record.eval_seconds) * count / some
+
+
+def _duration(hours: float) -> str:
+    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"

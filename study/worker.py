@@ -1,0 +1,63 @@
+"""One trial inside a Ray Tune function."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from ray import tune
+
+from secnn.config import TrialConfig
+from secnn.data import ImageData
+from secnn.trial import Trial, TrialDiverged
+from study.store import TrialStore
+
+TAKEOVER_SECONDS = 60
+"""How long to wait for the workers of a study that was just killed to go."""
+
+
+def run(parameters: dict, arrays: dict, study: dict, out: str, threads: int) -> None:
+    """Run the trial `parameters["key"]` of `study` from where it stands to its end.
+
+    `arrays` come from Ray's object store and are shared by all trials of a machine. A trial that
+    cannot be finished leaves its reason in `ERROR`; Tune tries it again, unless it diverged, which
+    it would do again.
+    """
+    torch.set_num_threads(threads)
+    key = parameters["key"]
+    config = TrialConfig.from_dict(study["trials"][key])
+    store = TrialStore(Path(out), key, identity(study, config))
+    store.fence.acquire(wait=TAKEOVER_SECONDS)
+    try:
+        if not store.done:
+            run_stored(Trial(config, ImageData.from_arrays(arrays), ladder=store.ladder), store)
+    except Exception as error:
+        store.fail(error)
+        if not isinstance(error, TrialDiverged):
+            raise
+    finally:
+        store.fence.release()
+
+
+def run_stored(trial: Trial, store: TrialStore) -> None:
+    """Train `trial` from its last stored epoch to its end, storing and reporting each epoch."""
+    store.resume(trial)
+    while not trial.done:
+        record = trial.step()
+        store.save(trial)
+        tune.report(dataclasses.asdict(record))
+    store.finish(trial.config, trial.finish())
+
+
+def identity(study: dict, config: TrialConfig) -> dict:
+    """The columns that tell a trial's rows from those of other trials and studies."""
+    return {
+        "preset": study["preset"],
+        "criterion": config.criterion,
+        "tau": float(config.tau),
+        "lam": float(config.lam),
+        "seed": config.seed,
+        "dataset": study["dataset"]["name"],
+        "validation": study["dataset"]["validation"],
+    }

@@ -1,0 +1,137 @@
+"""Checkpoints rebuild what was saved, and nothing in a file is ever executed."""
+
+import os
+import pickle
+import random
+
+import pytest
+import torch
+
+from secnn import SECNN, AddChannels, AddLayer, checkpoint, load_dataset
+from secnn.checkpoint import CheckpointError
+from secnn.expansion import from_dict
+
+GROWTH = (AddLayer(0), AddChannels(1, 3), AddLayer(1), AddChannels(2, 5), AddLayer(2))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def grown(digits) -> SECNN:
+    network = SECNN(input_channels=1)
+    for expansion in GROWTH:
+        expansion.apply(network)
+        network.anneal_slopes(4)  # Every added layer is at another slope.
+    for _ in range(3):
+        network(torch.randn(8, 1, 32, 32))  # Running statistics that are not the initial ones.
+    return network.eval()
+
+
+@pytest.fixture
+def saved(grown, digits, tmp_path):
+    path = tmp_path / "network.pt"
+    checkpoint.save(path, checkpoint.describe(grown, digits, GROWTH, {"epoch": 3}))
+    return path
+
+
+def test_a_checkpoint_rebuilds_the_grown_network(saved, grown):
+    images = torch.randn(16, 1, 32, 32)
+    for network in (checkpoint.load(saved), SECNN.from_checkpoint(saved)):
+        assert not network.training
+        assert network.spec == grown.spec
+        with torch.no_grad():
+            assert torch.equal(network(images), grown(images))
+
+
+def test_a_checkpoint_tells_what_is_needed_to_use_it(saved, digits):
+    content = checkpoint.read(saved)
+    assert content["data"]["class_names"] == list(digits.class_names)
+    assert content["data"]["mean"] == list(digits.mean)
+    assert [from_dict(e) for e in content["expansions"]] == list(GROWTH)
+    assert content["metrics"] == {"epoch": 3}
+    replayed = SECNN(input_channels=1)
+    for expansion in content["expansions"]:
+        from_dict(expansion).apply(replayed)
+    assert replayed.spec == checkpoint.rebuild(content).spec
+
+
+class Payload:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.victim),)
+
+
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_pickle_payload_is_refused_and_does_not_run(writer, tmp_path):
+    path, victim = tmp_path / "evil.pt", tmp_path / "ran"
+    content = {"format": 1, "network": {}, "spec": Payload(victim)}
+    if writer == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    for reader in (checkpoint.read, checkpoint.load, SECNN.from_checkpoint):
+        with pytest.raises(CheckpointError):
+            reader(path)
+    assert not victim.exists()
+    # The payload is a live one.
+    torch.load(path, weights_only=False) if writer == "torch" else pickle.loads(path.read_bytes())
+    assert victim.exists()
+
+
+def one_line(error: pytest.ExceptionInfo) -> bool:
+    return "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_truncated_files_give_one_line(saved, tmp_path):
+    whole = saved.read_bytes()
+    lengths = [0, 1, 100, *random.Random(0).sample(range(len(whole)), 20), len(whole) - 1]
+    for length in lengths:
+        path = tmp_path / "cut.pt"
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=r"checkpoint: .*cut\.pt") as error:
+            checkpoint.load(path)
+        assert one_line(error)
+
+
+def test_foreign_files_give_one_line(tmp_path):
+    path = tmp_path / "foreign.pt"
+    foreign = [
+        b"\x89PNG\r\n",
+        os.urandom(5000),
+        b'{"format": 1}',
+        pickle.dumps([1, 2]),
+    ]
+    for content in foreign:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError) as error:
+            checkpoint.load(path)
+        assert one_line(error)
+    for content in ([1], {"state_dict": {}}, {"format": 1, "network": {}, "spec": {"layers": 3}}):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError) as error:
+            checkpoint.load(path)
+        assert one_line(error)
+
+
+def test_a_network_that_is_not_the_described_one_is_refused(saved):
+    content = checkpoint.read(saved)
+    content["spec"]["channels"] = [16, 16, 16]
+    checkpoint.save(saved, content)
+    with pytest.raises(CheckpointError, match="does not hold the network"):
+        checkpoint.load(saved)
+
+
+def test_a_newer_format_is_refused(saved):
+    checkpoint.save(saved, checkpoint.read(saved) | {"format": checkpoint.FORMAT + 1})
+    with pytest.raises(CheckpointError, match="update secnn"):
+        checkpoint.read(saved)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
+        checkpoint.load(tmp_path / "nowhere.pt")

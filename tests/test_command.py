@@ -1,0 +1,140 @@
+"""The command line: what it asks for, and one clear line for bad input."""
+
+import io
+import json
+import tomllib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from studies import ROOT, command
+
+from study.command import parser, reference
+from study.presets import PRESETS
+from study.run import main
+from study.store import read_study
+
+PAPER = PRESETS["paper"].reference
+
+
+def asked(*arguments):
+    return reference(parser().parse_args(arguments), PAPER)
+
+
+def test_options_change_the_reference():
+    config = asked("--epochs", "7", "--seed-offset", "10", "--max-parameters", "30000")
+    assert (config.epochs, config.seed, config.max_parameters) == (7, 10, 30000)
+    config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "fisher=diagonal")
+    assert (config.tau, config.channel_steps, config.channels) == (1.5, (4,), (8, 8))
+    assert asked() == PAPER
+
+
+BAD = {
+    "an unknown preset": (["--preset", "huge"], "--preset"),
+    "a negative threshold": (["--tau", "-1"], "--tau"),
+    "a threshold that is no number": (["--tau", "nan"], "--tau"),
+    "an infinite lambda": (["--lam", "inf"], "--lam"),
+    "no samples": (["--num-samples", "0"], "--num-samples"),
+    "half a sample": (["--num-samples", "1.5"], "--num-samples"),
+    "an unknown criterion": (["--criterion", "magic"], "--criterion"),
+    "an unknown setting": (["--set", "colour=red"], "--set"),
+    "a setting of the wrong kind": (["--set", "batch_size=many"], "--set"),
+    "a setting out of its range": (["--set", "learning_rate=-1"], "learning_rate"),
+    "an unknown dataset": (["--dataset", "mnist-but-wrong"], "mnist-but-wrong"),
+    "a missing folder": (["--dataset", "./no/such/folder"], "no/such/folder"),
+    "status of no study": (["--status", "--out", "no-such-study"], "no-such-study"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_one_line_and_status_2(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, named = BAD[case]
+    try:
+        code = main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert named in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def parquet(path, images, labels):
+    rows = {"img": [{"bytes": data, "path": None} for data in images], "label": labels}
+    names = {"info": {"features": {"label": {"names": ["a", "b"]}}}}
+    table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps(names)})
+    pq.write_table(table, path)
+
+
+def jpeg(shade):
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), (shade, 0, 0)).save(file, "JPEG")
+    return file.getvalue()
+
+
+JPEGS = [jpeg(shade) for shade in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "row"),
+    [
+        (JPEGS, [*([0, 1] * 9), 0, 2], "row 19"),
+        ([*JPEGS[:12], b"no jpeg", *JPEGS[13:]], [0, 1] * 10, "row 12"),
+    ],
+    ids=["label out of range", "corrupt image"],
+)
+def test_bad_images_are_named_by_row(images, labels, row, tmp_path):
+    parquet(tmp_path / "train.parquet", images, labels)
+    parquet(tmp_path / "test.parquet", JPEGS, [0, 1] * 10)
+    run = command("study/run.py", "--dataset", tmp_path, "--out", tmp_path / "out")
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert row in run.stderr
+    assert "train.parquet" in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path):
+    shown = command("study/run.py", "--help")
+    assert shown.returncode == 0
+    assert all(f"{group}:" in shown.stdout for group in ("what to run", "data", "where and how"))
+    dry = command("study/run.py", "--dataset", "digits", "--dry-run", "--out", tmp_path / "out")
+    assert dry.returncode == 0
+    assert dry.stdout.count("criterion=natural") == 12
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_folder_for_another_study_is_refused(tmp_path, capsys):
+    from secnn import load_dataset
+    from study.run import describe
+    from study.store import open_study
+
+    arguments = parser().parse_args(["--preset", "quick", "--dataset", "digits"])
+    data = load_dataset("digits")
+    open_study(tmp_path / "out", describe(arguments, data))
+    before = (tmp_path / "out" / "study.json").read_bytes()
+    out = ["--out", str(tmp_path / "out"), "--dataset", "digits"]
+    for other in (["--preset", "quick", "--epochs", "3"], ["--preset", "paper"]):
+        assert main([*other, *out]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "another study" in error
+    open_study(tmp_path / "out", describe(arguments, data))  # The same one is welcome.
+    assert (tmp_path / "out" / "study.json").read_bytes() == before
+    assert read_study(tmp_path / "out")["preset"] == "quick"
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert main(["--dataset", "digits", "--out", str(tmp_path)]) == 2
+    assert "holds files but no study" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_test_extra_has_what_the_tests_import():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any(r.startswith("pytest") for r in extras["optional-dependencies"]["test"])

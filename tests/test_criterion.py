@@ -1,0 +1,270 @@
+"""The paper's rule and the controls: every case has a defined outcome."""
+
+import math
+import random
+from collections import Counter
+
+import pytest
+import torch
+
+from secnn.config import TrialConfig
+from secnn.criterion import CRITERIA, Growth, Natural, Never, Random, Schedule, best
+from secnn.expansion import AddChannels, AddLayer
+from secnn.network import SECNN
+from secnn.score import Candidate, propose, ratio, regularize
+
+
+def growth(candidates=(), current=1.0, epoch=11, expansions=(), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Growth(epoch, expansions, current, list(candidates), generator)
+
+
+def scored(expansion, score, current=1.0, added=100, lam=0.0):
+    regularized = regularize(score, lam, added)
+    return Candidate(expansion, added, score, regularized, ratio(regularized, current))
+
+
+def candidates(layers, channels, current=1.0):
+    """Candidates with these scores for blocks 0, 1, …; None where the block takes none."""
+    made = [scored(AddLayer(b), s, current) for b, s in enumerate(layers) if s is not None]
+    return made + [scored(AddChannels(b, 2), s, current) for b, s in enumerate(channels)]
+
+
+# --- the paper's rule ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layers, channels, expected",
+    [
+        ([1, 5, 3], [2, 2, 4], AddLayer(1)),
+        ([1, 5, 3], [2, 6, 4], AddChannels(1, 2)),
+        ([4, 4, 4], [3, 3, 3], AddLayer(0)),
+        ([1, 4, 4], [3, 3, 3], AddLayer(1)),
+        ([3, 3, 3], [1, 4, 4], AddChannels(1, 2)),
+        ([4, 5, 4], [5, 4, 4], AddLayer(1)),
+        ([3, 3, 5], [5, 5, 5], AddLayer(2)),
+        ([None, 3, 4], [1, 1, 1], AddLayer(2)),
+        ([None, None, None], [1, 4, 3], AddChannels(1, 2)),
+        ([None, None, None], [4, 4, 4], AddChannels(0, 2)),
+        ([1, 1, 1], [1, 1, 1], None),
+        ([2, 2, 2], [2, 2, 2], None),
+    ],
+)
+def test_the_better_of_the_best_layer_and_the_best_channels(layers, channels, expected):
+    decision = Natural(2.0).decide(growth(candidates(layers, channels)))
+    assert decision.expansion == expected
+
+
+def test_the_order_of_candidates_matters_only_within_a_tie():
+    rng = random.Random(0)
+    for _ in range(50):
+        made = candidates(rng.sample(range(9), 3), rng.sample(range(9), 3))
+        expected = Natural(2.0).decide(growth(made)).expansion
+        rng.shuffle(made)
+        assert Natural(2.0).decide(growth(made)).expansion == expected
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_it_agrees_with_the_rule_written_out(seed):
+    rng = random.Random(seed)
+    values = [0.0, 0.5, 1.0, 2.0, 2.5, 3.0]
+    layers = [rng.choice([*values, None]) for _ in range(3)]
+    channels = [rng.choice(values) for _ in range(3)]
+    current, tau = rng.choice([0.0, 1.0, 1.5]), rng.choice([0.5, 1.0, 2.0])
+    found = Natural(tau).decide(growth(candidates(layers, channels, current), current))
+    eta_l = max((s for s in layers if s is not None), default=-1.0)
+    eta_i = max(channels)
+    if max(eta_l, eta_i) <= tau * current:
+        assert found.expansion is None
+    elif eta_l >= eta_i:
+        assert found.expansion == AddLayer(layers.index(eta_l))
+    else:
+        assert found.expansion == AddChannels(channels.index(eta_i), 2)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 1.7, 2.0, 4.0])
+def test_the_threshold_must_be_exceeded(tau):
+    current = 0.75
+    at = tau * current
+    for score, grows in (
+        (at, False),
+        (math.nextafter(at, math.inf), True),
+        (math.nextafter(at, 0), False),
+    ):
+        decision = Natural(tau).decide(growth([scored(AddLayer(0), score, current)], current))
+        assert (decision.expansion is not None) is grows
+
+
+def test_the_reason_tells_ratio_and_threshold():
+    decision = Natural(2.0).decide(growth(candidates([3], [1])))
+    assert decision.reason == "eta/eta_c = 3 > tau = 2"
+    decision = Natural(4.0).decide(growth(candidates([3], [1])))
+    assert decision.reason == "eta/eta_c = 3 <= tau = 4"
+
+
+def test_any_positive_score_exceeds_a_score_of_zero():
+    decision = Natural(1e9).decide(growth(candidates([0, 1e-30], [0, 0], 0.0), 0.0))
+    assert decision.expansion == AddLayer(1)
+
+
+def test_nothing_exceeds_zero_by_being_zero():
+    for tau in (1e-9, 0.5, 2.0):
+        decision = Natural(tau).decide(growth(candidates([0, 0], [0, 0], 0.0), 0.0))
+        assert decision.expansion is None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["current", "layer", "channels"])
+def test_scores_that_are_not_finite_change_nothing(bad, where):
+    current = bad if where == "current" else 1.0
+    layer = bad if where == "layer" else 9.0
+    channels = bad if where == "channels" else 9.0
+    made = [
+        Candidate(AddLayer(0), 10, layer, layer, 9.0),
+        Candidate(AddLayer(1), 10, 50.0, 50.0, 50.0),
+        Candidate(AddChannels(0, 2), 10, channels, channels, 9.0),
+    ]
+    decision = Natural(2.0).decide(growth(made, current))
+    assert decision.expansion is None
+    assert "not finite" in decision.reason
+
+
+def test_without_candidates_nothing_fits():
+    decision = Natural(0.1).decide(growth([]))
+    assert (decision.expansion, decision.reason) == (None, "nothing fits")
+
+
+def test_the_penalty_alone_can_change_the_choice():
+    def choice(lam):
+        made = [
+            scored(AddLayer(0), 5.0, added=2336, lam=lam),
+            scored(AddChannels(0, 2), 4.0, added=380, lam=lam),
+            scored(AddChannels(1, 2), 3.9, added=100, lam=lam),
+        ]
+        return Natural(2.0).decide(growth(made)).expansion
+
+    assert choice(0.0) == AddLayer(0)
+    assert choice(1e-7) == AddChannels(0, 2)
+    assert choice(1e-6) == AddChannels(1, 2)
+    assert choice(1e-3) is None
+
+
+def test_the_best_of_a_kind_is_the_first_of_equals():
+    made = candidates([1, 3, 3], [7, 7, 2])
+    assert best(made, AddLayer).expansion == AddLayer(1)
+    assert best(made, AddChannels).expansion == AddChannels(0, 2)
+    assert best(made[3:], AddLayer) is None
+
+
+# --- controls -----------------------------------------------------------------------------
+
+
+def proposals(network=None):
+    network = network or SECNN()
+    return [Candidate(e, e.added_parameters(network)) for e in propose(network, 2)]
+
+
+def test_never():
+    for epoch in range(1, 40):
+        assert Never().decide(growth(proposals(), None, epoch)).expansion is None
+
+
+@pytest.mark.parametrize("criterion", [Random, Schedule])
+@pytest.mark.parametrize("interval", [1, 4, 11])
+def test_controls_grow_at_multiples_of_the_interval_only(criterion, interval):
+    for epoch in range(1, 45):
+        decision = criterion(interval).decide(growth(proposals(), None, epoch))
+        assert (decision.expansion is not None) is (epoch % interval == 0)
+
+
+@pytest.mark.parametrize("criterion", [Random, Schedule])
+def test_controls_do_nothing_where_nothing_fits(criterion):
+    assert criterion(1).decide(growth([], None)).expansion is None
+
+
+def test_random_draws_every_candidate_equally_often():
+    made, draws = proposals(), 1200
+    found = Counter(
+        Random(1).decide(growth(made, None, seed=seed)).expansion for seed in range(draws)
+    )
+    expected = draws / len(made)
+    assert found.keys() == {c.expansion for c in made}
+    # χ² with 5 degrees of freedom exceeds 20.5 once in a thousand.
+    assert sum((n - expected) ** 2 / expected for n in found.values()) < 20.5
+
+
+def test_random_is_decided_by_the_generator():
+    made = proposals()
+    drawn = [[Random(1).decide(growth(made, None, seed=s)) for s in range(20)] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    state = torch.random.get_rng_state()
+    Random(1).decide(growth(made, None))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def scheduled(network, count, shuffle=None):
+    """The first `count` expansions of the schedule, made one after another."""
+    made = []
+    for n in range(count):
+        offered = proposals(network)
+        if shuffle:
+            shuffle(offered)
+        decision = Schedule(1).decide(growth(offered, None, n + 1, made))
+        expansion = decision.expansion
+        expansion.apply(network)
+        made.append(expansion)
+    return made
+
+
+LAYERS = [AddLayer(b) for b in range(3)]
+CHANNELS = [AddChannels(b, 2) for b in range(3)]
+
+
+def test_the_schedule_takes_layers_in_turn_and_then_channels(make_network):
+    assert scheduled(make_network(), 12) == [*LAYERS, *CHANNELS] * 2
+
+
+def test_the_schedule_depends_on_no_order_of_candidates(make_network):
+    rng = random.Random(0)
+    assert scheduled(make_network(), 12, rng.shuffle) == [*LAYERS, *CHANNELS] * 2
+
+
+def test_full_blocks_have_no_turn(make_network):
+    found = scheduled(make_network(capacity=1), 7)
+    assert found == [*CHANNELS, *CHANNELS, CHANNELS[0]]
+    found = scheduled(make_network(capacity=2), 12)
+    assert found == [*LAYERS, *CHANNELS, *CHANNELS, *CHANNELS]
+
+
+def test_a_full_block_s_turns_go_to_no_one_else(make_network):
+    network = make_network(capacity=10, layers=(10, 1, 1))
+    found = Counter(scheduled(network, 25))
+    assert found == dict.fromkeys([*LAYERS[1:], *CHANNELS], 5)
+
+
+def test_what_does_not_fit_is_never_scheduled():
+    rng = random.Random(0)
+    for last in [*LAYERS, *CHANNELS] * 10:
+        offered = rng.sample(proposals(), rng.randint(1, 6))
+        decision = Schedule(1).decide(growth(offered, None, expansions=[last]))
+        assert decision.expansion in {c.expansion for c in offered}
+
+
+# --- the registry -------------------------------------------------------------------------
+
+
+def test_the_registry_builds_each_criterion_from_a_config():
+    config = TrialConfig(tau=1.3, interval=7)
+    assert CRITERIA["natural"](config) == Natural(1.3)
+    assert CRITERIA["never"](config) == Never()
+    assert CRITERIA["random"](config) == Random(7)
+    assert CRITERIA["schedule"](config) == Schedule(7)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_criterion_decides_and_says_why(name):
+    criterion = CRITERIA[name](TrialConfig(interval=1))
+    offered = candidates([3, 1, 2], [1, 1, 1]) if criterion.scored else proposals()
+    decision = criterion.decide(growth(offered, 1.0 if criterion.scored else None))
+    assert decision.reason
+    assert decision.expansion is None or decision.expansion in {c.expansion for c in offered}

@@ -1,0 +1,207 @@
+"""A trial is decided by its configuration, and survives being stopped anywhere."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+
+from secnn import TrialConfig, run_trial
+from secnn.checkpoint import rebuild
+from secnn.data import ImageData, load_dataset
+from secnn.record import EpochRecord
+from secnn.trial import Trial, TrialDiverged
+
+TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
+
+# Grows by layers and channels, halves its learning rate, and spends epochs in the cooldown.
+CONFIG = TrialConfig(
+    tau=1.001,
+    lam=3e-6,
+    learning_rate=2e-2,
+    epochs=7,
+    cooldown=1,
+    batch_size=128,
+    channel_steps=(2, 4),
+    patience=1,
+    score_samples=64,
+    channels=(4, 4, 4),
+    targets=(20, 40),
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    data = load_dataset("digits")
+    return dataclasses.replace(
+        data, train_images=data.train_images[:500], train_labels=data.train_labels[:500]
+    )
+
+
+def untimed(record) -> dict:
+    return {k: v for k, v in dataclasses.asdict(record).items() if k not in TIMES}
+
+
+def finished(trial: Trial) -> dict:
+    while not trial.done:
+        trial.step()
+    return everything(trial)
+
+
+def everything(trial: Trial) -> dict:
+    return {
+        "records": [untimed(r) for r in trial.records],
+        "considered": [dataclasses.asdict(r) for r in trial.considered],
+        "weights": trial.network.state_dict(),
+        "moments": {name: trial.optimizer.state[p] for name, p in trial.network.named_parameters()},
+        "ladder": {name: trial.ladder[name]["network"] for name in sorted(trial.ladder)},
+    }
+
+
+def assert_same(one: object, other: object) -> None:
+    """Equal bit for bit, tensors included."""
+    if torch.is_tensor(one):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_same(one[key], other[key])
+    else:
+        assert one == other
+
+
+@pytest.fixture(scope="module")
+def whole(digits) -> dict:
+    return finished(Trial(CONFIG, digits))
+
+
+def test_the_trial_of_these_tests_meets_every_situation(whole):
+    grown = [r["expansion"] for r in whole["records"] if r["expansion"]]
+    rates = {r["learning_rate"] for r in whole["records"]}
+    assert any("AddLayer" in e for e in grown)
+    assert any("AddChannels" in e for e in grown)
+    assert len(rates) > 1
+
+
+def test_the_same_configuration_gives_the_same_trial(digits, whole):
+    torch.manual_seed(5)  # The caller's generator must not matter,
+    before = torch.get_rng_state()
+    assert_same(whole, finished(Trial(CONFIG, digits)))
+    assert torch.equal(before, torch.get_rng_state())  # nor be touched.
+
+
+def test_another_seed_gives_another_trial(digits, whole):
+    other = next(run_trial(dataclasses.replace(CONFIG, seed=1), digits))
+    assert untimed(other) != whole["records"][0]
+
+
+@pytest.mark.parametrize("stop", range(1, CONFIG.epochs))
+def test_a_trial_stopped_after_any_epoch_goes_on_bit_for_bit(digits, whole, stop, tmp_path):
+    from secnn import checkpoint
+    from secnn.rungs import Folder
+
+    trial = Trial(CONFIG, digits, ladder=Folder(tmp_path))
+    for _ in range(stop):
+        trial.step()
+    checkpoint.save(tmp_path / "last", trial.state())
+    resumed = Trial(CONFIG, digits, ladder=Folder(tmp_path))
+    resumed.restore(checkpoint.read(tmp_path / "last"))
+    assert_same(everything(trial), everything(resumed))
+    assert_same(whole, finished(resumed))
+
+
+def test_restoring_refuses_another_configuration_and_other_data(digits):
+    state = Trial(CONFIG, digits).state()
+    with pytest.raises(ValueError, match="another configuration"):
+        Trial(dataclasses.replace(CONFIG, tau=3.0), digits).restore(state)
+    fewer = dataclasses.replace(
+        digits, train_images=digits.train_images[:100], train_labels=digits.train_labels[:100]
+    )
+    with pytest.raises(ValueError, match="other data"):
+        Trial(CONFIG, fewer).restore(state)
+
+
+def test_records_tell_what_happened(digits, whole):
+    records = whole["records"]
+    assert [r["epoch"] for r in records] == list(range(1, CONFIG.epochs + 1))
+    for before, after in itertools.pairwise(records):
+        assert (after["parameters"] > before["parameters"]) == (before["expansion"] is not None)
+    grown = [r["epoch"] for r in records if r["expansion"]]
+    assert all(b - a > CONFIG.cooldown for a, b in itertools.pairwise(grown))
+    assert CONFIG.epochs not in grown
+    chosen = [r for r in whole["considered"] if r["chosen"]]
+    assert [r["epoch"] for r in chosen] == grown
+    assert all(r["logit_change"] < 0.01 for r in chosen)
+    for row in records:
+        assert (row["eta_current"] is None) == (row["best_layer_ratio"] is None)
+
+
+def test_the_ladder_holds_firsts_and_bests(digits):
+    trial = Trial(CONFIG, digits)
+    finished(trial)
+    records = trial.records
+    best = max(records, key=lambda r: r.val_accuracy)
+    assert trial.ladder["best"]["metrics"]["epoch"] == best.epoch
+    for size in {r.parameters for r in records}:
+        of_size = max((r for r in records if r.parameters == size), key=lambda r: r.val_accuracy)
+        assert trial.ladder[f"size-{size}"]["metrics"]["epoch"] == of_size.epoch
+    for target in CONFIG.targets:
+        reached = [r for r in records if r.val_accuracy >= target]
+        assert (f"target-{target}" in trial.ladder) == bool(reached)
+        if reached:
+            content = trial.ladder[f"target-{target}"]
+            assert content["metrics"]["epoch"] == reached[0].epoch
+            assert rebuild(content).n_parameters == reached[0].parameters
+
+
+def test_finishing_measures_the_test_accuracy_of_the_best_network(digits):
+    trial = Trial(dataclasses.replace(CONFIG, epochs=2), digits)
+    finished(trial)
+    assert "test_accuracy" not in trial.ladder["best"]["metrics"]
+    record = trial.finish()
+    assert record.test_accuracy == trial.ladder["best"]["metrics"]["test_accuracy"]
+    best = max(trial.records, key=lambda r: r.val_accuracy)
+    assert (record.best_epoch, record.parameters_at_best) == (best.epoch, best.parameters)
+
+
+@pytest.mark.parametrize("criterion", ["never", "random", "schedule"])
+def test_controls_run_without_scores(digits, criterion):
+    config = dataclasses.replace(CONFIG, criterion=criterion, interval=2, epochs=5)
+    trial = Trial(config, digits)
+    finished(trial)
+    assert len(trial.expansions) == (0 if criterion == "never" else 2)
+    assert all(r.eta_current is None for r in trial.records)
+
+
+@pytest.mark.parametrize("budget", [{"max_parameters": 6500}, {"max_flops": 400_000}])
+def test_growth_stays_within_its_budget(digits, budget):
+    config = dataclasses.replace(
+        CONFIG, criterion="schedule", interval=1, cooldown=0, epochs=8, **budget
+    )
+    (name, most) = next(iter(budget.items()))
+    column = name.removeprefix("max_")
+    sizes = [getattr(r, column) for r in run_trial(config, digits)]
+    assert sizes[0] < sizes[-1] <= most
+
+
+def test_a_diverged_trial_says_when_and_keeps_its_last_state(digits):
+    trial = Trial(dataclasses.replace(CONFIG, criterion="never"), digits)
+    trial.step()
+    with torch.no_grad():
+        trial.network.head.output.bias.fill_(math.nan)
+    with pytest.raises(TrialDiverged, match="epoch 2"):
+        trial.step()
+    assert trial.epoch == 1
+
+
+def test_run_trial_yields_records(digits):
+    records = list(run_trial(dataclasses.replace(CONFIG, epochs=2), digits))
+    assert all(isinstance(r, EpochRecord) for r in records)
+    assert len(records) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_runs_the_same_trial(digits, whole):
+    records = list(run_trial(CONFIG, digits, "cuda"))
+    assert [r.epoch for r in records] == [r["epoch"] for r in whole["records"]]
