@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from secnn.criterion import CRITERIA
 from secnn.fisher import FISHERS
+from secnn.kernels import KERNELS
 
-KERNELS = ("auto", "reference", "fused")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 

@@ -8,9 +8,10 @@ import dataclasses
 from pathlib import Path
 from typing import NoReturn
 
-from secnn.config import KERNELS, PRECISIONS, TrialConfig
+from secnn.config import PRECISIONS, TrialConfig
 from secnn.criterion import CRITERIA
 from secnn.data import DATASETS
+from secnn.kernels import KERNELS
 from study.presets import PRESETS
 
 EPILOG = """\

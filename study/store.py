@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from secnn import checkpoint
 from secnn.config import TrialConfig
 from secnn.files import replacing, write_text
-from secnn.rungs import Folder
 from secnn.record import EpochRecord, ExpansionRecord, TrialRecord, table
+from secnn.rungs import Folder
 from secnn.trial import Trial
 from study.fence import Fence
 

@@ -23,6 +23,7 @@ from ray.tune import Callback, CLIReporter, FailureConfig, RunConfig, TuneConfig
 
 from secnn.config import TrialConfig
 from secnn.data import ImageData
+from secnn.memory import keep_freed_memory
 from secnn.trial import Trial
 from study import worker
 
@@ -125,6 +126,7 @@ def estimate(asked: argparse.Namespace, study: dict, data: ImageData, keys: list
 
 def epoch_seconds(config: TrialConfig, data: ImageData, threads: int) -> float:
     """Seconds of an epoch of the starting network, extrapolated from a few batches."""
+    keep_freed_memory()  # As the workers do.
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     count = len(data.train_images)

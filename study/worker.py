@@ -10,6 +10,7 @@ from ray import tune
 
 from secnn.config import TrialConfig
 from secnn.data import ImageData
+from secnn.memory import keep_freed_memory
 from secnn.trial import Trial, TrialDiverged
 from study.store import TrialStore
 
@@ -24,6 +25,7 @@ def run(parameters: dict, arrays: dict, study: dict, out: str, threads: int) -> 
     cannot be finished leaves its reason in `ERROR`; Tune tries it again, unless it diverged, which
     it would do again.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)
     key = parameters["key"]
     config = TrialConfig.from_dict(study["trials"][key])

@@ -28,6 +28,7 @@ CONFIG = TrialConfig(
     score_samples=64,
     channels=(4, 4, 4),
     targets=(20, 40),
+    kernel="reference",
 )
 
 

@@ -17,7 +17,10 @@ from pathlib import Path
 from secnn.files import replacing
 
 SOURCE = Path(__file__).with_name("fused.cpp")
-FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC".split()
+FLAGS = (
+    *("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"),
+    *("-fopenmp", "-shared", "-fPIC"),
+)
 
 log = logging.getLogger("secnn")
 
