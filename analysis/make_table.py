@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.logs import Study, Trial, command, replacing
+from analysis.logs import Study, Trial, command
 from analysis.summary import (
     BEST,
     EXPANSIONS,
@@ -23,6 +23,7 @@ from analysis.summary import (
     parameters_at,
     spread,
 )
+from secnn.files import replacing
 
 PAPER = Path(__file__).with_name("paper_table.csv")
 NOTE = (

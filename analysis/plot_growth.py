@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.logs import Setting, Study, Trial, command, replacing
+from analysis.logs import Setting, Study, Trial, command
 from analysis.summary import mean_curve
+from secnn.files import replacing
 
 MARKERS = {"AddLayer": "^", "AddChannels": "s"}
 OTHER_MARKER = "D"

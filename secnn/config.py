@@ -27,7 +27,8 @@ class TrialConfig:
         capacity: the most layers in a block (the paper's N).
         channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
             for all further ones.
-        interval: epochs between expansions of the controls `random` and `schedule`.
+        interval: epochs between expansions of the controls `random`, `schedule` and
+            `layers-first`.
         batch_size: images a step; the epoch is cut into equal batches of at most this many.
         learning_rate: Adam's, at the start.
         patience: epochs without better validation accuracy after which the learning rate halves.
@@ -37,7 +38,9 @@ class TrialConfig:
         score_samples: training images that scores are computed from, N.
         fisher: a key of `secnn.fisher.FISHERS`.
         damping: see `natural_expansion_score`.
-        kernel: "fused", "reference", or "auto": fused on a CPU where it can be built.
+        kernel: "fused" on CPUs, "reference" (plain PyTorch), "auto" (fused on a CPU where it can be
+            built, else reference), or "graph": the reference, recorded once an epoch and replayed,
+            on a GPU as a CUDA graph.
         precision: "float32", "bfloat16", or "auto".
         max_parameters, max_flops: expansions that would exceed them are not considered.
         targets: validation accuracies, in per cent, at whose first reaching the network is kept.

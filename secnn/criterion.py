@@ -7,6 +7,7 @@ one line in `CRITERIA`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -132,6 +133,24 @@ class Schedule:
         return Decision(next(later, turns[0]), "next in the schedule")
 
 
+@dataclass(frozen=True)
+class LayersFirst:
+    """Control: every `interval` epochs a layer in the deepest block that is not full, where it
+    costs the fewest multiply-adds; once no layer fits, channels in turn, deepest block first."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if growth.epoch % self.interval or not growth.candidates:
+            return Decision(None, f"not due: every {self.interval} epochs")
+        widened = Counter(e.block for e in growth.expansions if isinstance(e, AddChannels))
+        fitting = [c.expansion for c in growth.candidates]
+        layers = [e for e in fitting if isinstance(e, AddLayer)]
+        first = min(layers or fitting, key=lambda e: (not layers and widened[e.block], -e.block))
+        return Decision(first, "layers first, deepest block first")
+
+
 def _turn(expansion: Expansion) -> tuple[bool, int]:
     """Where the schedule has it: layers before channels, lower blocks first."""
     return isinstance(expansion, AddChannels), expansion.block
@@ -142,4 +161,5 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "never": lambda config: Never(),
     "random": lambda config: Random(config.interval),
     "schedule": lambda config: Schedule(config.interval),
+    "layers-first": lambda config: LayersFirst(config.interval),
 }

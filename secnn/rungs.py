@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+import math
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 
 from secnn import checkpoint
@@ -37,6 +38,37 @@ class Folder(MutableMapping[str, dict]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+class Rungs:
+    """Which networks of a trial are kept: `target-70`, the first to reach 70 %; `size-11360`, the
+    best of each size; `best`, the best of all. Of equally good ones the first.
+
+    Attributes:
+        best_of_size: the best network of the present size, not on the ladder yet.
+        highest: the highest validation accuracy so far, per cent.
+    """
+
+    def __init__(self, ladder: MutableMapping[str, dict], targets: Sequence[float]) -> None:
+        self.ladder, self.targets = ladder, targets
+        self.best_of_size: dict | None = None
+        self.highest = -math.inf
+
+    def offer(self, accuracy: float, content: Callable[[], dict]) -> None:
+        """Keep the network that now has `accuracy` wherever it is the first or the best."""
+        best = self.best_of_size
+        if best is None or best["metrics"]["val_accuracy"] < accuracy:
+            self.best_of_size = content()
+        reached = [f"target-{t:g}" for t in self.targets if self.highest < t <= accuracy]
+        for name in reached + ["best"] * (accuracy > self.highest):
+            self.ladder[name] = self.best_of_size
+        self.highest = max(self.highest, accuracy)
+
+    def close_size(self) -> None:
+        """Put the best network of the present size on the ladder; another size begins."""
+        parameters = self.best_of_size["metrics"]["parameters"]
+        self.ladder[f"size-{parameters}"] = self.best_of_size
+        self.best_of_size = None
 
 
 def ladder(path: str | Path) -> list[dict]:

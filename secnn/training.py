@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from secnn.data import ImageData
+from secnn.graph import Graph, ReplayedStep
 
 EVALUATION_BATCH = 1000
 
@@ -49,6 +50,32 @@ class Metrics:
     accuracy: float
 
 
+class Step:
+    """One training step; called with normalised images and labels, it returns, without waiting for
+    the device, the sum of the cross-entropies and the number of hits.
+
+    Minimises cross-entropy + l1·Σ|θ|. With precision "bfloat16" convolutions and linear layers
+    compute in it; weights, batch-norm statistics and the loss stay in float32.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimizer: Optimizer, l1: float, precision: str = "float32"
+    ) -> None:
+        self.network, self.optimizer, self.l1, self.precision = network, optimizer, l1, precision
+        self.parameters = list(network.parameters())
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        with mixed(images.device, self.precision):
+            logits = self.network(images).float()
+        loss = F.cross_entropy(logits, labels)
+        penalty = torch.cat([p.flatten() for p in self.parameters]).abs().sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + self.l1 * penalty).backward()
+        self.optimizer.step()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        return torch.stack([loss.detach() * len(labels), hits])
+
+
 def train_epoch(
     network: nn.Module,
     optimizer: Optimizer,
@@ -56,26 +83,15 @@ def train_epoch(
     batch_size: int,
     l1: float,
     precision: str = "float32",
+    graph: Callable[[], Graph] | None = None,
 ) -> Metrics:
-    """Minimise cross-entropy + l1·Σ|θ| over one pass; the metrics are those of the passing batches.
-
-    With precision "bfloat16" convolutions and linear layers compute in it; weights, batch-norm
-    statistics and the loss stay in float32.
-    """
+    """One pass over the training images, by `Step`, recorded and replayed if there is a `graph`;
+    the metrics are those of the passing batches."""
     network.train()
-    parameters = list(network.parameters())
-    losses, hits = [], []
-    for images, labels in batches(data, batch_size):
-        with mixed(images.device, precision):
-            logits = network(images).float()
-        loss = F.cross_entropy(logits, labels)
-        penalty = torch.cat([p.flatten() for p in parameters]).abs().sum()
-        optimizer.zero_grad(set_to_none=True)
-        (loss + l1 * penalty).backward()
-        optimizer.step()
-        losses.append(loss.detach() * len(labels))
-        hits.append((logits.detach().argmax(1) == labels).sum())
-    return _metrics(losses, hits, len(data.train_images))
+    step = Step(network, optimizer, l1, precision)
+    run = ReplayedStep(step, graph) if graph else step
+    sums = [run(images, labels) for images, labels in batches(data, batch_size)]
+    return _metrics(sums, len(data.train_images))
 
 
 @torch.inference_mode()
@@ -83,19 +99,20 @@ def evaluate(network: nn.Module, images: Tensor, labels: Tensor, data: ImageData
     """Loss and accuracy on uint8 `images`, in evaluation mode and float32."""
     training = network.training
     network.eval()
-    losses, hits = [], []
+    sums = []
     pairs = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
     for some, theirs in pairs:
         logits = network(normalize(some, data))
-        losses.append(F.cross_entropy(logits, theirs, reduction="sum"))
-        hits.append((logits.argmax(1) == theirs).sum())
+        loss = F.cross_entropy(logits, theirs, reduction="sum")
+        sums.append(torch.stack([loss, (logits.argmax(1) == theirs).sum()]))
     network.train(training)
-    return _metrics(losses, hits, len(images))
+    return _metrics(sums, len(images))
 
 
-def _metrics(losses: list[Tensor], hits: list[Tensor], count: int) -> Metrics:
-    loss = torch.stack(losses).double().sum().item() / count
-    return Metrics(loss, 100 * torch.stack(hits).sum().item() / count)
+def _metrics(sums: list[Tensor], count: int) -> Metrics:
+    """From each batch's sum of losses and number of hits."""
+    loss, hits = torch.stack(sums).double().sum(0).tolist()
+    return Metrics(loss / count, 100 * hits / count)
 
 
 def mixed(device: torch.device, precision: str) -> AbstractContextManager:

@@ -15,18 +15,11 @@ from secnn.config import TrialConfig
 from secnn.data import ImageData
 from secnn.expansion import Expansion, from_dict, largest_logit_change
 from secnn.growth import NOT_CONSIDERED, consider
-from secnn.kernels import resolve_kernel
+from secnn.learner import Learner, place
 from secnn.network import SECNN, count_flops
 from secnn.record import EpochRecord, ExpansionRecord, TrialRecord
-from secnn.training import (
-    Metrics,
-    evaluate,
-    normalize,
-    plateau,
-    resolve_precision,
-    restart_patience,
-    train_epoch,
-)
+from secnn.rungs import Rungs
+from secnn.training import Metrics, evaluate, normalize, restart_patience
 
 
 class TrialDiverged(ArithmeticError):
@@ -58,15 +51,19 @@ class Trial:
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.data = data.to(self.device)
-        self.precision = resolve_precision(config.precision, self.device)
         self.ladder = {} if ladder is None else ladder
+        self.rungs = Rungs(self.ladder, config.targets)
         self.records: list[EpochRecord] = []
         self.considered: list[ExpansionRecord] = []
         self.expansions: list[Expansion] = []
-        self._best_of_size: dict | None = None
         self._last_expansion: int | None = None
         self._scoring_set = self._draw_scoring_set()
-        self._build(self._start())
+        self.learner = Learner(self._start(), config, self.device)
+
+    @property
+    def network(self) -> SECNN:
+        """The network as it is now."""
+        return self.learner.network
 
     @property
     def epoch(self) -> int:
@@ -88,13 +85,13 @@ class Trial:
         epoch = self.epoch + 1
         with self._randomness(epoch):
             self.network.anneal_slopes(self.config.cooldown)
-            rate = self.optimizer.param_groups[0]["lr"]
+            rate = self.learner.learning_rate
             started = time.perf_counter()
             trained = self._train(epoch)
             evaluated = time.perf_counter()
-            validated = self._validate()
+            validated = self.learner.validate(self.data)
             finished = time.perf_counter()
-            self.scheduler.step(validated.accuracy)
+            self.learner.scheduler.step(validated.accuracy)
             before = self._shape()
             self._keep(epoch, trained, validated)
             grown = self._grow(epoch)
@@ -118,7 +115,7 @@ class Trial:
         """Measure the test accuracy of every network on the ladder, once, and sum up."""
         for name in list(self.ladder):
             content = self.ladder[name]
-            network = self._place(checkpoint.rebuild(content))
+            network = place(checkpoint.rebuild(content), self.config, self.device)
             test = evaluate(network, self.data.test_images, self.data.test_labels, self.data)
             content["metrics"] |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
             self.ladder[name] = content
@@ -137,16 +134,12 @@ class Trial:
     def state(self) -> dict:
         """Checkpoint content that `restore` continues from; it is also a network's checkpoint."""
         content = checkpoint.describe(self.network, self.data, self.expansions, self._metrics())
-        names = {id(p): name for name, p in self.network.named_parameters()}
-        memory = {names[id(p)]: dict(state) for p, state in self.optimizer.state.items()}
         return content | {
             "config": self.config.to_dict(),
             "training": {
-                "optimizer": memory,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "scheduler": self.scheduler.state_dict(),
+                **self.learner.state(),
                 "last_expansion": self._last_expansion,
-                "best_of_size": self._best_of_size,
+                "best_of_size": self.rungs.best_of_size,
                 "records": [dataclasses.asdict(r) for r in self.records],
                 "considered": [dataclasses.asdict(r) for r in self.considered],
             },
@@ -163,16 +156,13 @@ class Trial:
         if content["data"]["fingerprint"] != self.data.fingerprint:
             raise ValueError("content: a trial on other data; start a new trial")
         training = content["training"]
-        self._build(checkpoint.rebuild(content))
-        for name, parameter in self.network.named_parameters():
-            if name in training["optimizer"]:
-                self.optimizer.state[parameter] = self._like(parameter, training["optimizer"][name])
-        self.optimizer.param_groups[0]["lr"] = training["learning_rate"]
-        self.scheduler.load_state_dict(training["scheduler"])
+        self.learner = Learner(checkpoint.rebuild(content), self.config, self.device)
+        self.learner.restore(training)
         self.expansions = [from_dict(fields) for fields in content["expansions"]]
         self._last_expansion = training["last_expansion"]
-        self._best_of_size = training["best_of_size"]
         self.records = [EpochRecord(**fields) for fields in training["records"]]
+        self.rungs.best_of_size = training["best_of_size"]
+        self.rungs.highest = max((r.val_accuracy for r in self.records), default=-math.inf)
         self.considered = [ExpansionRecord(**fields) for fields in training["considered"]]
 
     def _start(self) -> SECNN:
@@ -190,21 +180,6 @@ class Trial:
                 head_dropout=config.head_dropout,
                 negative_slope=config.negative_slope,
             )
-
-    def _build(self, network: SECNN) -> None:
-        self.network = self._place(network)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
-        self.scheduler = plateau(self.optimizer, self.config.patience)
-
-    def _place(self, network: SECNN) -> SECNN:
-        on_cpu = self.device.type == "cpu"
-        network.kernel = resolve_kernel(self.config.kernel) if on_cpu else "reference"
-        return network.to(self.device)
-
-    def _like(self, parameter: torch.Tensor, state: dict) -> dict:
-        """Optimizer state with the parameter's device and layout; step counts stay on the CPU."""
-        shaped = {k: v for k, v in state.items() if v.shape == parameter.shape}
-        return state | {k: torch.empty_like(parameter).copy_(v) for k, v in shaped.items()}
 
     @contextmanager
     def _randomness(self, epoch: int) -> Iterator[None]:
@@ -226,20 +201,13 @@ class Trial:
         return normalize(self.data.train_images[drawn], self.data), self.data.train_labels[drawn]
 
     def _train(self, epoch: int) -> Metrics:
-        config = self.config
-        trained = train_epoch(
-            self.network, self.optimizer, self.data, config.batch_size, config.l1, self.precision
-        )
+        trained = self.learner.train(self.data)
         if not math.isfinite(trained.loss):
             raise TrialDiverged(
                 f"epoch {epoch}: the training loss is {trained.loss}; lower learning_rate "
-                f"({config.learning_rate:g})"
+                f"({self.config.learning_rate:g})"
             )
         return trained
-
-    def _validate(self) -> Metrics:
-        data = self.data
-        return evaluate(self.network, data.validation_images, data.validation_labels, data)
 
     def _shape(self) -> dict:
         spec = self.network.spec
@@ -254,26 +222,14 @@ class Trial:
         return dataclasses.asdict(self.records[-1]) if self.records else {}
 
     def _keep(self, epoch: int, trained: Metrics, validated: Metrics) -> None:
-        """Put the network on the ladder wherever it is the first or the best."""
-        accuracy = validated.accuracy
-        before = max((r.val_accuracy for r in self.records), default=-math.inf)
-        reached = [t for t in self.config.targets if before < t <= accuracy]
-        best_of_size = self._best_of_size
-        if not best_of_size or best_of_size["metrics"]["val_accuracy"] < accuracy:
-            self._best_of_size = self._network_now(epoch, trained, validated)
-        for name in [f"target-{t:g}" for t in reached] + ["best"] * (accuracy > before):
-            self.ladder[name] = self._best_of_size
-        if epoch == self.config.epochs:
-            self._keep_size()
-
-    def _network_now(self, epoch: int, trained: Metrics, validated: Metrics) -> dict:
         metrics = {"epoch": epoch, **self._shape(), "train_loss": trained.loss}
         metrics |= {"val_loss": validated.loss, "val_accuracy": validated.accuracy}
-        return checkpoint.describe(self.network, self.data, self.expansions, metrics)
-
-    def _keep_size(self) -> None:
-        content = self._best_of_size
-        self.ladder[f"size-{content['metrics']['parameters']}"] = content
+        self.rungs.offer(
+            validated.accuracy,
+            lambda: checkpoint.describe(self.network, self.data, self.expansions, metrics),
+        )
+        if epoch == self.config.epochs:
+            self.rungs.close_size()
 
     def _grow(self, epoch: int) -> dict:
         """Consider the candidates and make the chosen one; the columns of the epoch's record."""
@@ -291,14 +247,14 @@ class Trial:
 
     def _expand(self, expansion: Expansion, epoch: int) -> float:
         """Grow, with the noise that was scored; how far the logits moved."""
-        self._keep_size()
+        self.rungs.close_size()
         images, _ = self._scoring_set
         before = self._logits(images)
         generator = torch.Generator().manual_seed(self._seed(epoch))
-        expansion.apply(self.network, self.optimizer, images, generator)
-        restart_patience(self.scheduler)
+        expansion.apply(self.network, self.learner.optimizer, images, generator)
+        restart_patience(self.learner.scheduler)
         self.expansions.append(expansion)
-        self._last_expansion, self._best_of_size = epoch, None
+        self._last_expansion = epoch
         return largest_logit_change(before, self._logits(images))
 
     @torch.no_grad()

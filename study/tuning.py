@@ -27,8 +27,13 @@ from secnn.memory import keep_freed_memory
 from secnn.trial import Trial
 from study import worker
 
-# The one misses the files that are turned off above, the other recommends Tuner.restore.
-for name in ("ray.tune.analysis.experiment_analysis", "ray.tune.tune"):
+# The first misses the files that are turned off above, the second recommends Tuner.restore, the
+# third tells how to make the cluster less safe.
+for name in (
+    "ray.tune.analysis.experiment_analysis",
+    "ray.tune.tune",
+    "ray._private.authentication.authentication_token_setup",
+):
     logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -63,10 +68,21 @@ def connect(address: str | None) -> None:
 
 
 def gpus_per_trial(asked: argparse.Namespace) -> float:
-    """What was asked for, or one GPU a trial where the cluster has any."""
+    """What was asked for, or one GPU a trial where the cluster has any.
+
+    Raises:
+        ValueError: nothing was asked for, and the cluster has only a head that trains nothing, so
+            that nobody can tell what its workers will have.
+    """
     if asked.gpus_per_trial is not None:
         return asked.gpus_per_trial
-    return 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+    there = ray.cluster_resources()
+    if "CPU" not in there and "GPU" not in there:
+        raise ValueError(
+            "--gpus-per-trial: expected a number while the cluster has no workers yet, got none; "
+            "for one GPU a trial say --gpus-per-trial 1"
+        )
+    return 1.0 if "GPU" in there else 0.0
 
 
 def tune_trials(
@@ -89,7 +105,7 @@ def tune_trials(
         param_space={"key": tune.grid_search(list(keys))},
         tune_config=TuneConfig(
             reuse_actors=True,
-            trial_name_creator=lambda trial: trial.config["key"],
+            trial_name_creator=lambda trial: trial.trial_id.rpartition("_")[2],
             trial_dirname_creator=lambda trial: trial.config["key"],
         ),
         run_config=RunConfig(
@@ -99,7 +115,7 @@ def tune_trials(
             callbacks=[ProgressLines()],
             progress_reporter=CLIReporter(
                 metric_columns=["epoch", "parameters", "val_accuracy"],
-                parameter_columns=[],
+                parameter_columns=["key"],
                 max_report_frequency=60,
                 max_progress_rows=50,
                 max_column_length=60,
@@ -113,7 +129,7 @@ def estimate(asked: argparse.Namespace, study: dict, data: ImageData, keys: list
     """How long the trials will take, from a measured epoch of the starting network on a CPU."""
     if gpus_per_trial(asked) > 0:
         return f"{len(keys)} trials to run, {gpus_per_trial(asked):g} GPU each."
-    slots = max(1, int(ray.cluster_resources()["CPU"]) // asked.cpus_per_trial)
+    slots = max(1, int(ray.cluster_resources().get("CPU", 0)) // asked.cpus_per_trial)
     config = TrialConfig.from_dict(study["trials"][keys[0]])
     seconds = epoch_seconds(config, data, asked.cpus_per_trial)
     rounds = math.ceil(len(keys) / slots)
@@ -134,12 +150,13 @@ def epoch_seconds(config: TrialConfig, data: ImageData, threads: int) -> float:
     part = dataclasses.replace(
         data, train_images=data.train_images[:some], train_labels=data.train_labels[:some]
     )
-    # Without scores, and at a learning rate at which nothing can diverge.
-    trial = Trial(dataclasses.replace(config, criterion="never", learning_rate=1e-9), part)
+    # Scored, as most epochs are, but never grown, and at a rate at which nothing can diverge.
+    probe = dataclasses.replace(config, tau=math.inf, learning_rate=1e-9, epochs=3)
+    trial = Trial(probe, part)
     trial.step()  # The first epoch pays for warming up.
     record = trial.step()
     torch.set_num_threads(before)
-    return (record.train_seconds + record.eval_seconds) * count / some
+    return record.train_seconds * count / some + record.eval_seconds + record.score_seconds
 
 
 def _duration(hours: float) -> str:

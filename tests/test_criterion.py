@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from secnn.config import TrialConfig
-from secnn.criterion import CRITERIA, Growth, Natural, Never, Random, Schedule, best
+from secnn.criterion import (
+    CRITERIA,
+    Growth,
+    LayersFirst,
+    Natural,
+    Never,
+    Random,
+    Schedule,
+    best,
+)
 from secnn.expansion import AddChannels, AddLayer
 from secnn.network import SECNN
 from secnn.score import Candidate, propose, ratio, regularize
@@ -169,7 +178,7 @@ def test_never():
         assert Never().decide(growth(proposals(), None, epoch)).expansion is None
 
 
-@pytest.mark.parametrize("criterion", [Random, Schedule])
+@pytest.mark.parametrize("criterion", [Random, Schedule, LayersFirst])
 @pytest.mark.parametrize("interval", [1, 4, 11])
 def test_controls_grow_at_multiples_of_the_interval_only(criterion, interval):
     for epoch in range(1, 45):
@@ -177,7 +186,7 @@ def test_controls_grow_at_multiples_of_the_interval_only(criterion, interval):
         assert (decision.expansion is not None) is (epoch % interval == 0)
 
 
-@pytest.mark.parametrize("criterion", [Random, Schedule])
+@pytest.mark.parametrize("criterion", [Random, Schedule, LayersFirst])
 def test_controls_do_nothing_where_nothing_fits(criterion):
     assert criterion(1).decide(growth([], None)).expansion is None
 
@@ -202,14 +211,14 @@ def test_random_is_decided_by_the_generator():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def scheduled(network, count, shuffle=None):
-    """The first `count` expansions of the schedule, made one after another."""
+def scheduled(network, count, shuffle=None, criterion=Schedule):
+    """The first `count` expansions of a control, made one after another."""
     made = []
     for n in range(count):
         offered = proposals(network)
         if shuffle:
             shuffle(offered)
-        decision = Schedule(1).decide(growth(offered, None, n + 1, made))
+        decision = criterion(1).decide(growth(offered, None, n + 1, made))
         expansion = decision.expansion
         expansion.apply(network)
         made.append(expansion)
@@ -240,6 +249,12 @@ def test_a_full_block_s_turns_go_to_no_one_else(make_network):
     network = make_network(capacity=10, layers=(10, 1, 1))
     found = Counter(scheduled(network, 25))
     assert found == dict.fromkeys([*LAYERS[1:], *CHANNELS], 5)
+
+
+def test_layers_first_fills_the_deepest_block_and_then_widens_in_turn(make_network):
+    found = scheduled(make_network(capacity=3), 12, criterion=LayersFirst)
+    layers = [AddLayer(b) for b in (2, 2, 1, 1, 0, 0)]
+    assert found == [*layers, *reversed(CHANNELS), *reversed(CHANNELS)]
 
 
 def test_what_does_not_fit_is_never_scheduled():

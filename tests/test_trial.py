@@ -55,7 +55,9 @@ def everything(trial: Trial) -> dict:
         "records": [untimed(r) for r in trial.records],
         "considered": [dataclasses.asdict(r) for r in trial.considered],
         "weights": trial.network.state_dict(),
-        "moments": {name: trial.optimizer.state[p] for name, p in trial.network.named_parameters()},
+        "moments": {
+            name: trial.learner.optimizer.state[p] for name, p in trial.network.named_parameters()
+        },
         "ladder": {name: trial.ladder[name]["network"] for name in sorted(trial.ladder)},
     }
 

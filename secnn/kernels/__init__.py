@@ -7,19 +7,19 @@ from torch import Tensor, nn
 from secnn.kernels import fused, reference
 from secnn.kernels.build import library
 
-KERNELS = ("auto", "reference", "fused")
+KERNELS = ("auto", "reference", "fused", "graph")
 
 
 def resolve_kernel(name: str = "auto") -> str:
-    """What `name` means on this machine: "fused" where it can be built, else "reference", with one
-    notice a process.
+    """What computes this operator on a CPU: "fused" where `name` allows it and it can be built,
+    after one notice a process where not, else "reference"; "graph" replays the reference.
 
     Raises:
         ValueError: `name` is not in `KERNELS`.
     """
     if name not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {name!r}")
-    return "reference" if name == "reference" or library(16) is None else "fused"
+    return "fused" if name in ("auto", "fused") and library(16) else "reference"
 
 
 def normalize_pool_activate(

@@ -22,6 +22,7 @@ def normalize_pool_activate(
 ) -> Tensor:
     """See `secnn.kernels.normalize_pool_activate`."""
     x = x.contiguous(memory_format=torch.channels_last)
+    mask = None if mask is None else mask.float().contiguous()
     if norm.training:
         mean, variance = _batch_statistics(x, mask, norm)
     else:

@@ -1,0 +1,76 @@
+"""A study on two machines, one of which dies, gives exactly the rows of one left alone."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from studies import ROOT, command, logs, popen
+
+ARGUMENTS = ("--preset", "quick", "--dataset", "digits", "--num-samples", "2", "--tau", "--lam")
+# In a process of its own, because Ray's test cluster leaves open files to be warned of, which are
+# errors here.
+CLUSTER = """
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+second = cluster.add_node(num_cpus=1)
+print(cluster.address, second.all_processes["raylet"][0].process.pid, flush=True)
+input()
+cluster.shutdown()
+"""
+
+
+@contextlib.contextmanager
+def two_nodes():
+    """A cluster of two nodes with a core each: its address, and the second one's process."""
+    line = [sys.executable, "-c", CLUSTER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(line, cwd=ROOT, text=True, **pipes) as process:
+        try:
+            address, raylet = process.stdout.readline().split()
+            yield address, int(raylet)
+        finally:
+            process.communicate("\n")
+
+
+def trial_started_by(raylet: int, out: Path) -> Path:
+    """The folder of a trial that a worker of `raylet` is in the middle of, as soon as there is
+    one with an epoch behind it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for log in out.glob("logs/epochs/[!.]*.parquet"):
+            trial = out / "trials" / log.stem
+            owner = re.search(r"process (\d+)", (trial / "OWNER").read_text())
+            if owner and parent(int(owner[1])) == raylet and not (trial / "DONE").exists():
+                return trial
+        time.sleep(0.02)
+    raise AssertionError("no trial ran on the second node")
+
+
+def parent(process: int) -> int | None:
+    """The process that started `process`, if it still runs."""
+    with contextlib.suppress(OSError):
+        return int(re.search(r"PPid:\s(\d+)", Path(f"/proc/{process}/status").read_text())[1])
+
+
+def test_losing_a_machine_loses_and_doubles_nothing(tmp_path):
+    whole, bereft = tmp_path / "whole", tmp_path / "bereft"
+    with two_nodes() as (address, raylet):
+        arguments = (*ARGUMENTS, "--address", address)
+        undisturbed = command("study/run.py", *arguments, "--out", whole)
+        assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+        assert len(logs(whole)) == 2 * 3  # Two trials, three kinds of logs.
+
+        with popen("study/run.py", *arguments, "--out", bereft) as driver:
+            lost = trial_started_by(raylet, bereft)
+            owner = (lost / "OWNER").read_text()
+            os.kill(raylet, signal.SIGKILL)
+            shown, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, shown
+    assert (lost / "OWNER").read_text() != owner  # It was taken over.
+    assert logs(bereft) == logs(whole)
