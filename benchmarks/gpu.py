@@ -16,11 +16,14 @@ import time
 
 import torch
 
-from secnn import SECNN, TrialConfig, load_dataset
+from secnn import SECNN, NetworkSpec, TrialConfig, load_dataset
 from secnn.data import ImageData
 from secnn.learner import Learner
 
-NETWORKS = {"9k": SECNN, "wide": lambda: SECNN(channels=(32, 32, 32), layers=(2, 2, 2))}
+NETWORKS = {
+    "9k": NetworkSpec(),
+    "wide": NetworkSpec(channels=(32, 32, 32), layers=(2, 2, 2)),
+}
 VARIANTS = [(k, p) for p in ("float32", "bfloat16") for k in ("reference", "graph")]
 
 
@@ -42,25 +45,25 @@ def seconds(learner: Learner, data: ImageData) -> float:
     return time.perf_counter() - started
 
 
-def learner(network: str, kernel: str, precision: str) -> Learner:
-    return Learner(NETWORKS[network](), TrialConfig(kernel=kernel, precision=precision), device())
+def learner(data: ImageData, network: str, kernel: str, precision: str) -> Learner:
+    """A new network for the images of `data`."""
+    channels, *size = data.image_shape
+    start = SECNN(NETWORKS[network], input_channels=channels, image_size=size, classes=data.classes)
+    return Learner(start, TrialConfig(kernel=kernel, precision=precision), device())
 
 
 def compare(data: ImageData, network: str, rounds: int) -> None:
     """A row for each kernel and precision: the median epoch, and the speed-up over eager steps of
     the same precision."""
-    learners = {variant: learner(network, *variant) for variant in VARIANTS}
+    learners = {variant: learner(data, network, *variant) for variant in VARIANTS}
     for each in learners.values():
         each.train(data)
     times = [{v: seconds(each, data) for v, each in learners.items()} for _ in range(rounds)]
     for kernel, precision in VARIANTS:
         median = statistics.median(t[kernel, precision] for t in times)
         ratios = [t["reference", precision] / t[kernel, precision] for t in times]
-        print(
-            f"| {network} | {kernel} | {precision} | {median:.3f} | {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f}–{max(ratios):.2f}) |",
-            flush=True,
-        )
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+        print(f"| {network} | {kernel} | {precision} | {median:.3f} | {spread} |", flush=True)
 
 
 def side_by_side(dataset: str, count: int) -> float:
@@ -79,7 +82,7 @@ def main() -> None:
     asked = parser.parse_args()
     data = load_dataset(asked.dataset).to(device())
     if asked.one:
-        one = learner("9k", "graph", "auto")
+        one = learner(data, "9k", "graph", "auto")
         one.train(data)
         median = statistics.median(seconds(one, data) for _ in range(asked.rounds))
         print(len(data.train_images) / median)

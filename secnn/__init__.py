@@ -19,6 +19,7 @@ _HOME = {
     "natural_expansion_score": "score",
     "score_candidates": "score",
     "load": "checkpoint",
+    "replay": "checkpoint",
     "ladder": "rungs",
     "load_within": "rungs",
 }

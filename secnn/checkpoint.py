@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import platform
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 import secnn
 from secnn.data import ImageData
-from secnn.expansion import Expansion, to_dict
+from secnn.expansion import Expansion, from_dict, to_dict
 from secnn.files import replacing
 from secnn.network import SECNN, NetworkSpec
 
@@ -27,15 +28,10 @@ def describe(
 ) -> dict:
     """Everything that is needed to rebuild and to use `network`, with copies of its tensors.
 
-    Keys: `format`, `spec`, `network` (the state dict), `expansions` (JSON form, from the starting
-    network), `data` (name, class names, mean and std of the normalisation in units of 1),
-    `metrics`, `versions`.
+    Keys: those of `describe_network`, `expansions` (JSON form, from the starting network), `data`
+    (name, class names, mean and std of the normalisation in units of 1), `metrics`.
     """
-    state = network.state_dict()
-    return {
-        "format": FORMAT,
-        "spec": network.spec.to_dict(),
-        "network": {k: v.clone() if torch.is_tensor(v) else v for k, v in state.items()},
+    return describe_network(network) | {
         "expansions": [to_dict(expansion) for expansion in expansions],
         "data": {
             "name": data.name,
@@ -45,6 +41,21 @@ def describe(
             "fingerprint": data.fingerprint,
         },
         "metrics": metrics,
+    }
+
+
+def describe_network(network: SECNN) -> dict:
+    """What is needed to rebuild `network`, with copies of its tensors.
+
+    Keys: `format`, `start` and `spec` (the starting and the present shape), `network` (the state
+    dict), `versions`.
+    """
+    state = network.state_dict()
+    return {
+        "format": FORMAT,
+        "start": network._start.to_dict(),
+        "spec": network.spec.to_dict(),
+        "network": {k: v.clone() if torch.is_tensor(v) else v for k, v in state.items()},
         "versions": versions(),
     }
 
@@ -75,20 +86,29 @@ def read(path: str | Path) -> dict:
     """The content of a checkpoint, tensors on the CPU. Nothing in the file is executed.
 
     Raises:
-        CheckpointError: the file is truncated, empty, foreign, of a newer format, or holds
-            anything but tensors and plain values.
+        CheckpointError: the file is truncated, changed in a single bit, empty, foreign, of a newer
+            format, or holds anything but tensors and plain values.
         FileNotFoundError: there is no such file.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint: no file {path}")
     file = io.BytesIO(Path(path).read_bytes())
     try:
+        # torch.load itself does not compare the checksums that torch.save writes.
+        if zipfile.ZipFile(file).testzip() is not None:
+            raise zipfile.BadZipFile("checksum")
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for files it cannot read
         raise CheckpointError(
             f"checkpoint: {path} is truncated, damaged or not a checkpoint "
             f"({type(error).__name__}); use another file"
         ) from None
+    check_format(content, path)
+    return content
+
+
+def check_format(content: object, path: str | Path) -> None:
+    """Raise CheckpointError unless `content`, of the file `path`, is one that this secnn reads."""
     found = content.get("format") if isinstance(content, dict) else None
     if not isinstance(found, int) or "network" not in content:
         raise CheckpointError(f"checkpoint: {path} was not written by secnn; use another file")
@@ -96,23 +116,71 @@ def read(path: str | Path) -> dict:
         raise CheckpointError(
             f"checkpoint: {path} has format {found}, this secnn reads up to {FORMAT}; update secnn"
         )
-    return content
 
 
-def rebuild(content: dict) -> SECNN:
-    """The network that `content` describes, in evaluation mode, on the CPU."""
-    network = SECNN(NetworkSpec.from_dict(content["spec"]))
-    network.load_state_dict(content["network"])
+def rebuild(content: dict, path: str | Path = "content") -> SECNN:
+    """The network that `content` describes, in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: it does not hold the tensors that it describes; the message names `path`.
+    """
+    try:
+        network = SECNN(NetworkSpec.from_dict(content["spec"]))
+        network._start = NetworkSpec.from_dict(content.get("start", content["spec"]))
+        _check_tensors(network.state_dict(), content["network"])
+        network.load_state_dict(content["network"])
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise _other_network(path, error) from None
     return network.eval()
 
 
 def load(path: str | Path) -> SECNN:
     """The network in the checkpoint at `path`, in evaluation mode; errors as in `read`."""
+    return rebuild(read(path), path)
+
+
+def replay(path: str | Path) -> SECNN:
+    """The shape of the network in a checkpoint, made anew: the starting network, freshly drawn,
+    with the recorded expansions applied in turn.
+
+    `path` is a checkpoint or the folder of a trial, whose last epoch counts. The network is in
+    training mode; the slopes of its added layers are 1 (see `SECNN.anneal_slopes`).
+
+    Raises:
+        CheckpointError: as in `read`, or the expansions do not lead to the checkpoint's shape.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path) / "last.pt" if Path(path).is_dir() else Path(path)
     content = read(path)
     try:
-        return rebuild(content)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint: {path} does not hold the network that it describes "
-            f"({str(error).splitlines()[0]}); use another file"
-        ) from None
+        network = SECNN(NetworkSpec.from_dict(content["start"]))
+        for fields in content["expansions"]:
+            from_dict(fields).apply(network)
+        if network.spec != NetworkSpec.from_dict(content["spec"]):
+            raise ValueError(f"its expansions lead from its start to {network.spec}")
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise _other_network(path, error) from None
+    return network
+
+
+def _check_tensors(expected: dict, found: dict) -> None:
+    """Names, shapes and types: load_state_dict would convert types, and needs many lines."""
+    if expected.keys() != found.keys():
+        name = min(expected.keys() ^ found.keys())
+        raise ValueError(f"{name} is {'missing' if name in expected else 'not of this network'}")
+    for name, tensor in expected.items():
+        if torch.is_tensor(tensor) and _kind(tensor) != _kind(found[name]):
+            raise ValueError(f"{name}: expected {_kind(tensor)}, got {_kind(found[name])}")
+
+
+def _kind(value: object) -> str:
+    if not torch.is_tensor(value):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
+def _other_network(path: str | Path, error: Exception) -> CheckpointError:
+    what = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    return CheckpointError(
+        f"checkpoint: {path} does not hold the network that it describes ({what}); use another file"
+    )
