@@ -20,7 +20,7 @@ from secnn.files import replacing
 
 MARKERS = {"AddLayer": "^", "AddChannels": "s"}
 OTHER_MARKER = "D"
-FAMILIES = {"reference": "crimson", "tau": "Blues", "lam": "Greens", "other": "Purples"}
+FAMILIES = {"reference": "crimson", "tau": "Blues", "lam": "Greens", "other": "Dark2"}
 """The colour of the reference, and the colour maps of what is compared with it."""
 
 
@@ -88,12 +88,13 @@ def expansions(epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def colours(study: Study) -> dict[Setting, tuple]:
-    """A colour a setting: the reference stands out, a sweep's values go from light to dark."""
+    """A colour a setting: the reference stands out, a sweep's values go from light to dark, other
+    criteria have hues of their own."""
     result = {}
     for family, name in FAMILIES.items():
         settings = [s for s in study.settings if study.family(s) == family]
         for i, setting in enumerate(settings):
-            shade = 0.45 + 0.5 * i / max(1, len(settings) - 1)
+            shade = i % 8 if family == "other" else 0.45 + 0.5 * i / max(1, len(settings) - 1)
             known = name in mpl.colormaps
             result[setting] = mpl.colormaps[name](shade) if known else mpl.colors.to_rgba(name)
     return {s: result[s] for s in study.settings}

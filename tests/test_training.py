@@ -243,7 +243,7 @@ def test_evaluation_in_batches_is_evaluation_in_one_go(batch, make_data, monkeyp
     data = make_data()
     network = small(data)
     train_epoch(network, torch.optim.Adam(network.parameters()), data, 20, 0.0)
-    monkeypatch.setattr(training, "EVALUATION_BATCH", batch)
+    monkeypatch.setitem(training.EVALUATION_BATCH, "cpu", batch)
     metrics = evaluate(network, data.test_images, data.test_labels, data)
     with torch.no_grad():
         logits = network.eval()(normalize(data.test_images, data))
