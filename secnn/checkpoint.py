@@ -92,12 +92,10 @@ def read(path: str | Path) -> dict:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint: no file {path}")
-    file = io.BytesIO(Path(path).read_bytes())
+    stored = Path(path).read_bytes()
     try:
-        # torch.load itself does not compare the checksums that torch.save writes.
-        if zipfile.ZipFile(file).testzip() is not None:
-            raise zipfile.BadZipFile("checksum")
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        _check_sums(stored)
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for files it cannot read
         raise CheckpointError(
             f"checkpoint: {path} is truncated, damaged or not a checkpoint "
@@ -105,6 +103,14 @@ def read(path: str | Path) -> dict:
         ) from None
     check_format(content, path)
     return content
+
+
+def _check_sums(stored: bytes) -> None:
+    """Compare the checksums in a zip archive, which torch.save writes but torch.load ignores."""
+    with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
 
 
 def check_format(content: object, path: str | Path) -> None:
@@ -125,11 +131,15 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
         CheckpointError: it does not hold the tensors that it describes; the message names `path`.
     """
     try:
-        network = SECNN(NetworkSpec.from_dict(content["spec"]))
+        spec = NetworkSpec.from_dict(content["spec"])
+        with torch.device("meta"):  # A foreign file shall not take the memory that it asks for.
+            _check_tensors(SECNN(spec).state_dict(), content["network"])
+        network = SECNN(spec)
+        # What is saved of this network shall still tell where it started.
         network._start = NetworkSpec.from_dict(content.get("start", content["spec"]))
-        _check_tensors(network.state_dict(), content["network"])
+        _check_shape(network, spec)
         network.load_state_dict(content["network"])
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # what a foreign file holds can fail anywhere
         raise _other_network(path, error) from None
     return network.eval()
 
@@ -156,11 +166,15 @@ def replay(path: str | Path) -> SECNN:
         network = SECNN(NetworkSpec.from_dict(content["start"]))
         for fields in content["expansions"]:
             from_dict(fields).apply(network)
-        if network.spec != NetworkSpec.from_dict(content["spec"]):
-            raise ValueError(f"its expansions lead from its start to {network.spec}")
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        _check_shape(network, NetworkSpec.from_dict(content["spec"]))
+    except Exception as error:  # as in `rebuild`
         raise _other_network(path, error) from None
     return network
+
+
+def _check_shape(network: SECNN, spec: NetworkSpec) -> None:
+    if network.spec != spec:
+        raise ValueError(f"its start and its expansions lead to {network.spec}, not to {spec}")
 
 
 def _check_tensors(expected: dict, found: dict) -> None:

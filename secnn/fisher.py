@@ -1,149 +1,105 @@
-"""Per-sample gradients, and approximations of the empirical Fisher information matrix."""
+"""Approximations of the empirical Fisher information matrix, and η in each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-CHUNK = 128
-"""Samples whose gradients are held at once: bounds the memory of the unfolded images."""
-
-
-def per_sample_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Gradient of each sample's cross-entropy for each parameter, from one backward pass.
-
-    For a convolution it is the product of the unfolded input and the output's gradient, summed
-    over positions; for a linear layer their outer product; for batch norm in evaluation mode, where
-    samples do not mix, that of the normalised input and the output's gradient.
-
-    Args:
-        images: normalised images N×C×H×W.
-        labels: class indices N.
-
-    Returns:
-        parameter name → tensor N×(parameter's shape).
-
-    Raises:
-        ValueError: a parameter belongs to a module other than Conv2d, Linear and BatchNorm.
-    """
-    gradients: dict[str, Tensor] = {}
-    with evaluating(network), _recording(network, gradients), torch.enable_grad():
-        # The sum's gradient with respect to sample n's activations is that of loss n alone.
-        loss = F.cross_entropy(network(images), labels, reduction="sum")
-        torch.autograd.backward(loss, inputs=list(network.parameters()))
-    network.zero_grad(set_to_none=True)
-    missing = [name for name, _ in network.named_parameters() if name not in gradients]
-    if missing:
-        raise ValueError(
-            f"network: per-sample gradients are known for {', '.join(k.__name__ for k in _RULES)}; "
-            f"{missing[0]} belongs to another module: add a rule to secnn.fisher._RULES"
-        )
-    return gradients
+from secnn import gradients
+from secnn.gradients import per_sample_gradients
 
 
 def gradient_chunks(
     network: nn.Module, images: Tensor, labels: Tensor
 ) -> Iterator[dict[str, Tensor]]:
-    """`per_sample_gradients` of `CHUNK` samples after another."""
-    for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+    """`per_sample_gradients` of `secnn.gradients.CHUNK` samples after another."""
+    size = gradients.CHUNK
+    for some, theirs in zip(images.split(size), labels.split(size), strict=True):
         yield per_sample_gradients(network, some, theirs)
 
 
-def diagonal(network: nn.Module, images: Tensor, labels: Tensor, damping: float) -> float:
-    """η = Σ_p ḡ_p² / (F_pp + damping) with the diagonal of the empirical Fisher.
+def flatten(parts: Iterable[Tensor]) -> Tensor:
+    """Per-sample gradients of some parameters, each N×shape, as one matrix N×p."""
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
 
-    ḡ is the mean gradient over the N samples, F_pp = (1/N) Σ_n g_np² the mean of the squared
-    *per-sample* gradients (arXiv:2401.05686, section 3.1). 0 ≤ η ≤ number of parameters; sampling
-    noise alone contributes about 1/N for each parameter.
+
+@dataclass(frozen=True)
+class Fisher:
+    """η = ḡᵀF⁻¹ḡ in one approximation of F, by way of a statistic that adds up over parameters.
+
+    Called with (network, images, labels, damping) it gives η. Because an expansion that keeps the
+    function leaves the old parameters' gradients alone, η of a grown network is the score of
+    statistic(old) + statistic(new).
+
+    Attributes:
+        statistic: of per-sample gradients N×p, the samples' weights B×N and the damping.
+        score: B values of η, from the (sum of) statistics, the weights and the damping. Each row of
+            weights sums to 1: equal weights for η itself, resampled ones for its uncertainty.
     """
-    total, squares = None, None
-    for gradients in gradient_chunks(network, images, labels):
-        flat = torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
-        total = flat.sum(0) if total is None else total + flat.sum(0)
-        squares = flat.square().sum(0) if squares is None else squares + flat.square().sum(0)
-    mean, fisher = total / len(images), squares / len(images)
-    return (mean.double().square() / (fisher.double() + damping)).sum().item()
+
+    statistic: Callable[[Tensor, Tensor, float], Tensor]
+    score: Callable[[Tensor, Tensor, float], Tensor]
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, damping: float) -> float:
+        chunks = [flatten(g.values()) for g in gradient_chunks(network, images, labels)]
+        samples = torch.cat(chunks)
+        weights = samples.new_full((1, len(samples)), 1 / len(samples))
+        return self.score(self.statistic(samples, weights, damping), weights, damping).item()
 
 
-FISHERS: dict[str, Callable[[nn.Module, Tensor, Tensor, float], float]] = {"diagonal": diagonal}
-"""name → function (network, images, labels, damping) → η."""
+def _as_it_is(statistic: Tensor, weights: Tensor, damping: float) -> Tensor:
+    return statistic
 
 
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and the reference kernel (its modules can be hooked), then as before."""
-    training, kernel = network.training, getattr(network, "kernel", None)
-    network.eval().kernel = "reference"
-    try:
-        yield
-    finally:
-        network.train(training).kernel = kernel
+def _diagonal(samples: Tensor, weights: Tensor, damping: float) -> Tensor:
+    mean, square = (weights @ samples).double(), (weights @ samples.square()).double()
+    return (mean.square() / (square + damping)).sum(1)
 
 
-@contextmanager
-def _recording(network: nn.Module, gradients: dict[str, Tensor]) -> Iterator[None]:
-    """Write every module's per-sample gradients into `gradients` during the backward pass."""
-    handles = []
-
-    def hook(name: str, rule: Callable) -> Callable:
-        def forward(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            x = inputs[0].detach()
-
-            def backward(gradient: Tensor) -> None:
-                found = rule(module, x, gradient)
-                gradients.update({f"{name}.{part}": value for part, value in found.items()})
-
-            output.register_hook(backward)
-
-        return forward
-
-    for name, module in network.named_modules():
-        rule = next((r for kind, r in _RULES.items() if isinstance(module, kind)), None)
-        if rule is not None:
-            handles.append(module.register_forward_hook(hook(name, rule)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _batch(samples: Tensor, weights: Tensor, damping: float) -> Tensor:
+    square = (weights @ samples).double().square()
+    return (square / (square + damping)).sum(1)
 
 
-def _convolution(module: nn.Conv2d, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-    columns = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
-    products = gradient.flatten(2) @ columns.transpose(1, 2)
-    found = {"weight": products.view(len(x), *module.weight.shape)}
-    if module.bias is not None:
-        found["bias"] = gradient.sum((2, 3))
-    return found
+def _gram(samples: Tensor, weights: Tensor, damping: float) -> Tensor:
+    return (samples @ samples.T).double()
 
 
-def _linear(module: nn.Linear, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-    found = {"weight": gradient.unsqueeze(2) * x.unsqueeze(1)}
-    if module.bias is not None:
-        found["bias"] = gradient
-    return found
+def _natural(gram: Tensor, weights: Tensor, damping: float) -> Tensor:
+    # With S = diag(√w)·G: ḡ = Sᵀ√w, F = SᵀS, and (SᵀS + δI)⁻¹Sᵀ = Sᵀ(SSᵀ + δI)⁻¹.
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    scores = []
+    for root in weights.double().sqrt():
+        inner = root[:, None] * gram * root
+        scores.append(root @ inner @ torch.linalg.solve(inner + damping * identity, root))
+    return torch.stack(scores)
 
 
-def _batch_norm(
-    module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, gradient: Tensor
-) -> dict[str, Tensor]:
-    shape = (1, -1) + (1,) * (x.dim() - 2)
-    scale = (module.running_var + module.eps).rsqrt()
-    normalised = (x - module.running_mean.view(shape)) * scale.view(shape)
-    per_channel = (len(x), module.num_features, -1)
-    return {
-        "weight": (normalised * gradient).reshape(per_channel).sum(2),
-        "bias": gradient.reshape(per_channel).sum(2),
-    }
+diagonal = Fisher(_diagonal, _as_it_is)
+"""η = Σ_p ḡ_p² / (F_pp + damping) with the diagonal of the empirical Fisher.
 
+ḡ is the mean gradient over the N samples, F_pp = (1/N) Σ_n g_np² the mean of the squared
+*per-sample* gradients (arXiv:2401.05686, section 3.1). 0 ≤ η ≤ number of parameters; sampling
+noise alone contributes about 1/N for each parameter.
+"""
 
-_RULES: dict[type, Callable] = {
-    nn.Conv2d: _convolution,
-    nn.Linear: _linear,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-}
+batch = Fisher(_batch, _as_it_is)
+"""η = Σ_p ḡ_p² / (ḡ_p² + damping): the square of the mean gradient in place of the mean square.
+
+For comparison only. Where ḡ_p² is well above the damping every term is 1, so that η counts
+parameters and says nothing of their use.
+"""
+
+exact = Fisher(_gram, _natural)
+"""η = ḡᵀ(F + damping·I)⁻¹ḡ with the full empirical Fisher F = (1/N) Σ_n g_n g_nᵀ.
+
+Computed from the N×N matrix of inner products of per-sample gradients; F, p×p, is never formed.
+0 ≤ η ≤ 1, and η → 1 where the gradients are linearly independent (p ≥ N) and the damping vanishes:
+then each sample can be fitted by itself. A damping of about 0.01·trace(F)/N keeps away from there.
+"""
+
+FISHERS: dict[str, Fisher] = {"diagonal": diagonal, "batch": batch, "exact": exact}
+"""name → approximation."""

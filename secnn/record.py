@@ -46,7 +46,8 @@ class EpochRecord:
 @dataclass(frozen=True)
 class ExpansionRecord:
     """A candidate that was considered after `epoch`, chosen or not, with the decision's reason.
-    `channels` is null for a layer, the scores are null for criteria that do not ask for them."""
+    `gain` is η − η_c with its 95 % interval. `channels` is null for a layer, the scores are null
+    for criteria that do not ask for them."""
 
     epoch: int
     kind: str
@@ -56,6 +57,9 @@ class ExpansionRecord:
     eta: float | None
     eta_regularized: float | None
     ratio: float | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
     chosen: bool
     reason: str
     logit_change: float | None

@@ -31,18 +31,23 @@ class Fence:
 
         Raises:
             FenceError: it is held; the message says by whom.
+            OSError: the token cannot be written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115
+        # Without a buffer: on a full disk, closing would try to write its rest again.
+        self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115
         deadline = time.monotonic() + wait
         while not self._lock():
             if time.monotonic() >= deadline:
                 self._file.close()
                 raise FenceError(f"{self.path} is held by {holder(self.path)}")
             time.sleep(0.2)
-        self._file.truncate(0)
-        self._file.write(self.token)
-        self._file.flush()
+        try:
+            self._file.truncate(0)
+            self._file.write(self.token.encode())
+        except OSError:
+            self._file.close()
+            raise
 
     def _lock(self) -> bool:
         try:

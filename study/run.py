@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from study.fence import Fence, FenceError
 from study.grid import plan
 from study.presets import PRESETS
 from study.status import newest_study, status
-from study.store import TrialStore, move_aside, open_study
+from study.store import NO_ROOM, TrialStore, has_room, is_full, move_aside, open_study
 
 INTERRUPTED = 130
 
@@ -25,8 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(asked)
     except (ValueError, OSError, FenceError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        full = is_full(error)
+        print(f"error: {error}" + f"; {NO_ROOM}" * full, file=sys.stderr)
+        return 1 if full else 2
     except KeyboardInterrupt:
         print("interrupted: repeat the command to go on", file=sys.stderr)
         return INTERRUPTED
@@ -110,6 +112,10 @@ def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> i
         # Ray takes seconds to import: not for bad input, --status or --dry-run.
         from study.tuning import tune_trials
 
+        # Nothing reads what Ray keeps in `out` for itself. If it cannot be written, the trials'
+        # files tell so too, in a line each instead of tracebacks.
+        for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         tune_trials(asked, study, data, out, keys)
     left = unfinished(out, study)
     minutes = (time.monotonic() - started) / 60
@@ -120,6 +126,9 @@ def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> i
     failed = [store for store in left.values() if store.error.exists()]
     for store in failed:
         print(f"FAILED {store.key}: {store.error.read_text().strip()}", file=sys.stderr)
+    if not has_room(out):
+        print(f"error: {out}: {NO_ROOM}", file=sys.stderr)
+        return 1
     if len(failed) == len(left):
         return 1
     print("interrupted: repeat the command to go on", file=sys.stderr)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +20,12 @@ from secnn.record import EpochRecord, ExpansionRecord, TrialRecord, table
 from secnn.rungs import Folder
 from secnn.trial import Trial
 from study.fence import Fence
+
+NO_ROOM = "the disk (or a quota) is full, free some and repeat the command to go on"
+
+NOTE_TRIES, NOTE_PAUSE = 10, 0.2
+"""How often, and seconds apart, a trial tries to note on a full disk why it stopped: what other
+trials were writing when it filled up goes away again."""
 
 
 class StoreError(ValueError):
@@ -87,6 +95,23 @@ def read_study(out: Path) -> dict:
         raise StoreError(f"--out: {out}/study.json cannot be read ({error})") from None
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether `error` says that a disk, a quota or a limit on files is used up."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in full
+
+
+def has_room(out: Path) -> bool:
+    """Whether a small file can be written to `out`; unlike free blocks, this counts quotas."""
+    probe = out / ".room"
+    try:
+        write_text(probe, " " * 4096)
+        probe.unlink()
+    except OSError as error:
+        return not is_full(error)
+    return True
+
+
 class TrialStore:
     """The files of one trial: `trials/<key>/` and its Parquet files under `logs/`.
 
@@ -107,11 +132,24 @@ class TrialStore:
         return (self.folder / "DONE").exists()
 
     def resume(self, trial: Trial) -> None:
-        """Restore `trial` from its last epoch, if there is one, and bring the logs up to it."""
+        """Restore `trial` from its last epoch, if there is one, and bring the logs up to it.
+
+        Raises:
+            StoreError: the last epoch's file is damaged, or another trial's.
+        """
+        self.error.unlink(missing_ok=True)
         write_text(self.folder / "config.json", json.dumps(trial.config.to_dict(), indent=2) + "\n")
         if self.last.exists():
-            trial.restore(checkpoint.read(self.last))
+            self._restore(trial)
             self._write_logs(trial)
+
+    def _restore(self, trial: Trial) -> None:
+        try:
+            trial.restore(checkpoint.read(self.last))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.last} cannot be continued from ({error}); delete it to start the trial anew"
+            ) from None
 
     def save(self, trial: Trial) -> None:
         """Write the checkpoint, then the logs."""
@@ -120,8 +158,14 @@ class TrialStore:
         self._write_logs(trial)
 
     def fail(self, error: Exception) -> None:
-        """Note why the trial stopped."""
-        write_text(self.error, f"{type(error).__name__}: {error}".splitlines()[0] + "\n")
+        """Note why the trial stopped, unless there is no room for it."""
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        text += f"; {NO_ROOM}\n" if is_full(error) else "\n"
+        for _ in range(NOTE_TRIES):
+            with suppress(OSError):
+                write_text(self.error, text)
+                return
+            time.sleep(NOTE_PAUSE)
 
     def finish(self, config: TrialConfig, record: TrialRecord) -> None:
         """Write the trial's row, and mark it as done."""

@@ -8,36 +8,46 @@ from pathlib import Path
 import torch
 from ray import tune
 
+from secnn.checkpoint import CheckpointError
 from secnn.config import TrialConfig
 from secnn.data import ImageData
 from secnn.memory import keep_freed_memory
 from secnn.trial import Trial, TrialDiverged
-from study.store import TrialStore
+from study.store import StoreError, TrialStore, is_full
 
 TAKEOVER_SECONDS = 60
 """How long to wait for the workers of a study that was just killed to go."""
+
+FUTILE = (TrialDiverged, StoreError, CheckpointError)
+"""Errors that another attempt would meet again."""
 
 
 def run(parameters: dict, arrays: dict, study: dict, out: str, threads: int) -> None:
     """Run the trial `parameters["key"]` of `study` from where it stands to its end.
 
     `arrays` come from Ray's object store and are shared by all trials of a machine. A trial that
-    cannot be finished leaves its reason in `ERROR`; Tune tries it again, unless it diverged, which
-    it would do again.
+    cannot be finished leaves its reason in `ERROR`; Tune tries it again, unless it is bound to fail
+    again: it diverged, its files are damaged, or there is no room for them.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
     key = parameters["key"]
     config = TrialConfig.from_dict(study["trials"][key])
     store = TrialStore(Path(out), key, identity(study, config))
+    try:
+        run_fenced(config, arrays, store)
+    except Exception as error:
+        store.fail(error)
+        if not (isinstance(error, FUTILE) or is_full(error)):
+            raise
+
+
+def run_fenced(config: TrialConfig, arrays: dict, store: TrialStore) -> None:
+    """Run the trial of `store` as its only owner, unless it is done."""
     store.fence.acquire(wait=TAKEOVER_SECONDS)
     try:
         if not store.done:
             run_stored(Trial(config, ImageData.from_arrays(arrays), ladder=store.ladder), store)
-    except Exception as error:
-        store.fail(error)
-        if not isinstance(error, TrialDiverged):
-            raise
     finally:
         store.fence.release()
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from secnn import SECNN, AddChannels, AddLayer, checkpoint, load_dataset
+from secnn import SECNN, AddChannels, AddLayer, NetworkSpec, checkpoint, load_dataset, replay
 from secnn.checkpoint import CheckpointError
 from secnn.expansion import from_dict
 
@@ -52,10 +52,40 @@ def test_a_checkpoint_tells_what_is_needed_to_use_it(saved, digits):
     assert content["data"]["mean"] == list(digits.mean)
     assert [from_dict(e) for e in content["expansions"]] == list(GROWTH)
     assert content["metrics"] == {"epoch": 3}
-    replayed = SECNN(input_channels=1)
-    for expansion in content["expansions"]:
-        from_dict(expansion).apply(replayed)
-    assert replayed.spec == checkpoint.rebuild(content).spec
+    assert NetworkSpec.from_dict(content["start"]) == NetworkSpec(input_channels=1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_replay_has_the_shape_of_the_checkpoint(
+    seed, make_network, make_data, draw_expansion, tmp_path
+):
+    rng = random.Random(seed)
+    network, made = make_network(dtype=torch.float32, capacity=4), []
+    start, path = network.spec, tmp_path / "last.pt"
+    data = make_data(24, start.image_size, start.input_channels, start.classes)
+    for _ in range(3):
+        for _ in range(rng.randint(0, 4)):
+            made.append(draw_expansion(rng, network))
+            made[-1].apply(network)
+        checkpoint.save(path, checkpoint.describe(network, data, made, {}))
+        for place in (path, tmp_path):
+            replayed = replay(place)
+            assert replayed.spec == network.spec
+            assert replayed.n_parameters == network.n_parameters
+            assert replayed.training
+        network = checkpoint.load(path)  # As a trial that goes on does: the start is kept.
+    assert NetworkSpec.from_dict(checkpoint.read(path)["start"]) == start
+
+
+def test_expansions_that_lead_elsewhere_are_refused(saved):
+    content = checkpoint.read(saved)
+    for expansions in (content["expansions"][1:], [{"kind": "AddNothing"}], 3):
+        checkpoint.save(saved, content | {"expansions": expansions})
+        with pytest.raises(CheckpointError, match="does not hold the network") as error:
+            replay(saved)
+        assert one_line(error)
+    with pytest.raises(FileNotFoundError, match=r"last\.pt"):
+        replay(saved.parent)
 
 
 class Payload:
@@ -84,7 +114,7 @@ def test_a_pickle_payload_is_refused_and_does_not_run(writer, tmp_path):
 
 
 def one_line(error: pytest.ExceptionInfo) -> bool:
-    return "\n" not in str(error.value) and len(str(error.value)) < 400
+    return "\n" not in str(error.value) and len(str(error.value)) < 800
 
 
 def test_truncated_files_give_one_line(saved, tmp_path):

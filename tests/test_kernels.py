@@ -15,7 +15,7 @@ from secnn import SECNN
 from secnn.kernels import fused, normalize_pool_activate, resolve_kernel
 from secnn.kernels.build import library
 
-needs_compiler = pytest.mark.skipif(library(16) is None, reason="no C++ compiler works here")
+needs_compiler = pytest.mark.skipif(library("fused", 16) is None, reason="no C++ compiler works here")
 
 SHAPES = [
     (count, channels, height, width)
@@ -200,7 +200,7 @@ def start(cache, **environment: str) -> subprocess.Popen:
 def test_without_a_compiler_there_is_one_notice_and_the_reference(compiler, tmp_path):
     shown, notices = start(tmp_path, CXX=compiler).communicate(timeout=100)
     assert shown.split() == ["reference"]
-    assert notices.count("NOTICE the fused operator cannot be used here") == 1
+    assert notices.count("NOTICE compiled operators cannot be used here") == 1
     assert "Traceback" not in notices
     assert not list(tmp_path.rglob("*.so"))
 
@@ -225,7 +225,7 @@ def test_the_notice_is_a_warning_of_the_package(caplog, monkeypatch):
     try:
         with caplog.at_level(logging.WARNING, logger="secnn"):
             assert resolve_kernel("fused") == "reference"
-            assert library(7) is None
+            assert library("fused", 7) is None
     finally:
         build.library.cache_clear()
     assert len(caplog.records) == 1

@@ -49,7 +49,7 @@ def study_on(cluster: dict, folder, *arguments: str) -> subprocess.CompletedProc
     [
         ({"num_cpus": 2, "num_gpus": 2}, (), {"CPU": 1, "GPU": 1}),
         ({"num_cpus": 2, "num_gpus": 1}, ("--gpus-per-trial", "0.25"), {"CPU": 1, "GPU": 0.25}),
-        ({"num_cpus": 2, "num_gpus": 0}, ("--cpus-per-trial", "2"), {"CPU": 2}),
+        ({"num_cpus": 2, "num_gpus": 0}, (), {"CPU": 1}),
     ],
     ids=["one GPU by default", "a part of one", "none where there are none"],
 )

@@ -11,15 +11,19 @@ from pathlib import Path
 
 from studies import ROOT, command, logs, popen
 
-ARGUMENTS = ("--preset", "quick", "--dataset", "digits", "--num-samples", "2", "--tau", "--lam")
+ARGUMENTS = (
+    *("--preset", "quick", "--dataset", "digits", "--epochs", "4", "--num-samples", "2"),
+    *("--tau", "--lam"),
+)
 # In a process of its own, because Ray's test cluster leaves open files to be warned of, which are
 # errors here.
 CLUSTER = """
 from ray.cluster_utils import Cluster
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-second = cluster.add_node(num_cpus=1)
-print(cluster.address, second.all_processes["raylet"][0].process.pid, flush=True)
+raylet = cluster.add_node(num_cpus=1).all_processes["raylet"][0].process
+print(cluster.address, raylet.pid, flush=True)
+raylet.wait()  # For the test to kill it; its workers would take a zombie for alive.
 input()
 cluster.shutdown()
 """
@@ -27,27 +31,30 @@ cluster.shutdown()
 
 @contextlib.contextmanager
 def two_nodes():
-    """A cluster of two nodes with a core each: its address, and the second one's process."""
+    """A cluster of two nodes with a core each: its address, and the second one's process, which is
+    to be killed."""
     line = [sys.executable, "-c", CLUSTER]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(line, cwd=ROOT, text=True, **pipes) as process:
+        address, raylet = process.stdout.readline().split()
         try:
-            address, raylet = process.stdout.readline().split()
             yield address, int(raylet)
         finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(raylet), signal.SIGKILL)
             process.communicate("\n")
 
 
-def trial_started_by(raylet: int, out: Path) -> Path:
-    """The folder of a trial that a worker of `raylet` is in the middle of, as soon as there is
-    one with an epoch behind it."""
+def trial_on(raylet: int, out: Path) -> tuple[Path, int]:
+    """The folder and the process of a trial that a worker of `raylet` is in the middle of, as soon
+    as there is one with an epoch behind it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for log in out.glob("logs/epochs/[!.]*.parquet"):
             trial = out / "trials" / log.stem
             owner = re.search(r"process (\d+)", (trial / "OWNER").read_text())
             if owner and parent(int(owner[1])) == raylet and not (trial / "DONE").exists():
-                return trial
+                return trial, int(owner[1])
         time.sleep(0.02)
     raise AssertionError("no trial ran on the second node")
 
@@ -67,10 +74,11 @@ def test_losing_a_machine_loses_and_doubles_nothing(tmp_path):
         assert len(logs(whole)) == 2 * 3  # Two trials, three kinds of logs.
 
         with popen("study/run.py", *arguments, "--out", bereft) as driver:
-            lost = trial_started_by(raylet, bereft)
-            owner = (lost / "OWNER").read_text()
-            os.kill(raylet, signal.SIGKILL)
+            trial, worker = trial_on(raylet, bereft)
+            owner = (trial / "OWNER").read_text()
+            for process in (raylet, worker):  # A machine takes its workers along.
+                os.kill(process, signal.SIGKILL)
             shown, _ = driver.communicate(timeout=200)
     assert driver.returncode == 0, shown
-    assert (lost / "OWNER").read_text() != owner  # It was taken over.
+    assert (trial / "OWNER").read_text() != owner  # Another worker took it over.
     assert logs(bereft) == logs(whole)

@@ -19,7 +19,7 @@ def resolve_kernel(name: str = "auto") -> str:
     """
     if name not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {name!r}")
-    return "fused" if name in ("auto", "fused") and library(16) else "reference"
+    return "fused" if name in ("auto", "fused") and library("fused", 16) else "reference"
 
 
 def normalize_pool_activate(

@@ -1,4 +1,4 @@
-"""Compiling the fused operator at first use, once a machine."""
+"""Compiling C++ at first use, once a machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from secnn.files import replacing
 
-SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = (
     *("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"),
     *("-fopenmp", "-shared", "-fPIC"),
@@ -26,33 +25,33 @@ log = logging.getLogger("secnn")
 
 
 @functools.cache
-def library(channels: int) -> ctypes.CDLL | None:
-    """The operator compiled for `channels` channels; None, after one notice a process, where that
+def library(source: str, channels: int = 0) -> ctypes.CDLL | None:
+    """`source`.cpp, compiled with CHANNELS defined; None, after one notice a process, where that
     fails."""
     try:
-        return ctypes.CDLL(str(_compiled(channels)))
+        return ctypes.CDLL(str(_compiled(Path(__file__).with_name(f"{source}.cpp"), channels)))
     except (OSError, subprocess.SubprocessError) as error:
         _give_notice(str(getattr(error, "stderr", "") or error).strip().splitlines()[0])
         return None
 
 
-def _compiled(channels: int) -> Path:
+def _compiled(source: Path, channels: int) -> Path:
     """The shared library's file, made if it is not there. Of processes that start together one
     compiles; the lock ends with its process, however that ends."""
     compiler = _compiler()
-    path = _folder() / f"fused-{_digest(compiler)}-{channels}.so"
+    path = _folder() / f"{source.stem}-{_digest(source, compiler)}-{channels}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                _compile(compiler, channels, path)
+                _compile(compiler, source, channels, path)
     return path
 
 
-def _compile(compiler: list[str], channels: int, path: Path) -> None:
+def _compile(compiler: list[str], source: Path, channels: int, path: Path) -> None:
     with replacing(path) as temporary:
-        line = [*compiler, *FLAGS, f"-DCHANNELS={channels}", str(SOURCE), "-o", str(temporary)]
+        line = [*compiler, *FLAGS, f"-DCHANNELS={channels}", str(source), "-o", str(temporary)]
         subprocess.run(line, check=True, capture_output=True, text=True)
 
 
@@ -68,14 +67,14 @@ def _folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "secnn"
 
 
-def _digest(compiler: list[str]) -> str:
+def _digest(source: Path, compiler: list[str]) -> str:
     """Tells apart sources, compilers and processors, which may share a home folder."""
     cpu = Path("/proc/cpuinfo")
     flags = [x for x in cpu.read_text().splitlines() if x.startswith(("flags", "Features"))][:1]
-    parts = [SOURCE.read_text(encoding="utf-8"), *compiler, *FLAGS, platform.machine(), *flags]
+    parts = [source.read_text(encoding="utf-8"), *compiler, *FLAGS, platform.machine(), *flags]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def _give_notice(reason: str) -> None:
-    log.warning("the fused operator cannot be used here (%s): plain PyTorch is, slower", reason)
+    log.warning("compiled operators cannot be used here (%s): plain PyTorch is, slower", reason)

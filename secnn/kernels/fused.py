@@ -14,7 +14,9 @@ _SUFFIX = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 def supports(x: Tensor) -> bool:
     """Whether the compiled operator can take `x`."""
-    return x.device.type == "cpu" and x.dtype in _SUFFIX and library(x.shape[1]) is not None
+    return (
+        x.device.type == "cpu" and x.dtype in _SUFFIX and library("fused", x.shape[1]) is not None
+    )
 
 
 def normalize_pool_activate(
@@ -141,7 +143,7 @@ def _sums(name: str, x: Tensor, *arguments: object) -> Tensor:
 
 def _call(name: str, x: Tensor, *arguments: object) -> None:
     """Call the compiled function for x's channels and type, on PyTorch's number of threads."""
-    function = getattr(library(x.shape[1]), f"{name}_{_SUFFIX[x.dtype]}")
+    function = getattr(library("fused", x.shape[1]), f"{name}_{_SUFFIX[x.dtype]}")
     function(*map(_argument, (x, *arguments, torch.get_num_threads())))
 
 

@@ -1,0 +1,195 @@
+"""Per-sample gradients of the parameters that an expansion would add, without adding them.
+
+An expansion that keeps the function leaves all activations, and the gradients with respect to them,
+as they are. The new parameters' gradients then follow from what was recorded in the network as it
+is, and the expansion's own small branch. The noise of 1e-4 in the new weights is taken into account
+where it decides a new parameter's gradient, and neglected where it moves an old activation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
+
+from secnn.expansion import AddChannels, AddLayer, Expansion, set_statistics
+from secnn.gradients import CHUNK, Recording, of_batch_norm
+from secnn.kernels.gradients import convolution_gradients
+from secnn.network import SECNN, Block
+
+Gradients = Callable[[Recording], list[Tensor]]
+"""From a recording of some samples to the new parameters' gradients, each N×shape."""
+
+
+def block_inputs(network: SECNN, images: Tensor) -> list[Tensor]:
+    """The input of each block for all `images`, in evaluation mode."""
+    training = network.training
+    network.eval()
+    inputs = [images.contiguous(memory_format=torch.channels_last)]
+    with torch.no_grad():
+        for block in network.blocks[:-1]:
+            outputs = [block(x, network.kernel) for x in inputs[-1].split(CHUNK)]
+            inputs.append(torch.cat(outputs).contiguous(memory_format=torch.channels_last))
+    network.train(training)
+    return inputs
+
+
+def attach_layer(
+    expansion: AddLayer, network: SECNN, inputs: Sequence[Tensor], generator: torch.Generator
+) -> Gradients:
+    """The new convolution is the identity and its batch norm passes it on, so that its input, the
+    block's last activation before pooling, is its output too."""
+    block = network.blocks[expansion.block]
+    with torch.no_grad():
+        moments = _moments(block, inputs[expansion.block], network.kernel)
+    norm = nn.BatchNorm2d(block.width).to(moments)
+    norm.running_mean, norm.running_var = moments
+
+    def gradients(recording: Recording) -> list[Tensor]:
+        last = block.layers[-1]
+        before = last.norm(recording.inputs[last.norm]).detach()
+        x = F.leaky_relu(before, last.slope)
+        # What the old activation, now before the pooling, took from the gradient.
+        gradient = torch.ops.aten.leaky_relu_backward(
+            recording.gradients[last.norm], before, 1 / last.slope, False
+        )
+        weight = convolution_gradients(x, gradient, 3, recording.kernel)
+        return [weight, *of_batch_norm(norm, x, gradient, recording.kernel).values()]
+
+    return gradients
+
+
+def _moments(block: nn.Module, inputs: Tensor, kernel: str) -> Tensor:
+    """Mean and variance of each channel of the last activation before pooling, 2×C."""
+    sums, count = 0, 0
+    for x in inputs.split(CHUNK):
+        for layer in block.layers:
+            x = layer(x, pool=False, kernel=kernel)
+        values = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        sums = sums + torch.stack([values.sum(0), values.square_().sum(0)]).double()
+        count += len(values)
+    mean, square = sums / count
+    return torch.stack([mean, square - mean.square()]).to(inputs.dtype)
+
+
+def attach_channels(
+    expansion: AddChannels, network: SECNN, inputs: Sequence[Tensor], generator: torch.Generator
+) -> Gradients:
+    """The new channels are a branch from the block's input to those who read the block's output,
+    whose recorded gradients flow back into it."""
+    grown = copy.deepcopy(network)
+    expansion.apply(grown, generator=generator)
+    block, wide = network.blocks[expansion.block], grown.blocks[expansion.block]
+    branch = _Branch(block, wide)
+    branch.calibrate(inputs[expansion.block], network.kernel)
+    consumers = [network.consumers(expansion.block), grown.consumers(expansion.block)]
+    readers = [(a, b.weight[:, block.width :].detach()) for a, b in zip(*consumers, strict=True)]
+    readers += [
+        (a.conv, b.conv.weight[: block.width, block.width :].detach())
+        for a, b in zip(block.layers[1:], wide.layers[1:], strict=True)
+    ]
+
+    def gradients(recording: Recording) -> list[Tensor]:
+        with torch.enable_grad():
+            passed = branch.run([recording.inputs[layer.conv] for layer in block.layers])
+            ends = [passed[-1]] * len(consumers[0]) + passed[:-1]
+            # The skip's reader sees the block's output pooled once more.
+            ends = [
+                F.max_pool2d(x, x.shape[-1] // recording.inputs[conv].shape[-1])
+                for x, (conv, _) in zip(ends, readers, strict=True)
+            ]
+        flows = [
+            (x, weight, recording.gradients[conv])
+            for x, (conv, weight) in zip(ends, readers, strict=True)
+        ]
+        branch.backward(ends, [_backward(*flow) for flow in flows])
+        return branch.gradients(recording.kernel) + [
+            convolution_gradients(x.detach(), gradient, weight.shape[-1], recording.kernel)
+            for x, weight, gradient in flows
+        ]
+
+    return gradients
+
+
+def _backward(x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient for `x`, which new weights of an old convolution read."""
+    return conv2d_input(x.shape, weight, gradient, padding=weight.shape[-1] // 2)
+
+
+class _Branch:
+    """The new channels of a block's layers, as a graph of their own."""
+
+    def __init__(self, block: Block, wide: Block) -> None:
+        self.block, old = block, block.width
+        self.weights = [layer.conv.weight[old:].detach() for layer in wide.layers]
+        self.biases = [layer.conv.bias for layer in wide.layers]
+        self.biases = [None if b is None else b[old:].detach() for b in self.biases]
+        self.norms = [_new_channels(layer.norm, old) for layer in wide.layers]
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, kernel: str) -> None:
+        """Take the batch norms' statistics from the block's input `x`."""
+        for i, layer in enumerate(self.block.layers):
+            convolved = self._convolve(i, torch.cat([x, new], 1) if i else x)
+            set_statistics(self.norms[i], convolved)
+            if i + 1 < len(self.norms):
+                new = F.leaky_relu(self.norms[i](convolved), layer.slope)
+                x = torch.cat([layer(some, False, kernel) for some in x.split(CHUNK)])
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """From each layer's recorded input, the old channels, to each layer's new ones, N×k×H×W;
+        the last layer's are pooled."""
+        self.inputs: list[Tensor] = []
+        self.convolved: list[Tensor] = []
+        self.normalised: list[Tensor] = []
+        outputs: list[Tensor] = []
+        for i, (layer, x) in enumerate(zip(self.block.layers, inputs, strict=True)):
+            self.inputs.append(torch.cat([x, outputs[-1]], 1) if i else x)
+            convolved = self._convolve(i, self.inputs[-1])
+            self.convolved.append(convolved if i else convolved.requires_grad_())
+            self.normalised.append(self.norms[i](self.convolved[-1]))
+            pooled = i + 1 == len(inputs)
+            y = F.max_pool2d(self.normalised[-1], 2) if pooled else self.normalised[-1]
+            outputs.append(F.leaky_relu(y, layer.slope))
+        return outputs
+
+    def _convolve(self, i: int, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weights[i], self.biases[i], padding=1)
+
+    def backward(self, ends: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Let the gradients of what `run` returned flow back."""
+        found = torch.autograd.grad(ends, [*self.convolved, *self.normalised], gradients)
+        self.of_convolved, self.of_normalised = found[: len(self.norms)], found[len(self.norms) :]
+
+    def gradients(self, kernel: str) -> list[Tensor]:
+        """Of the convolutions' weights and biases and of the batch norms'."""
+        found: list[Tensor] = []
+        for i, norm in enumerate(self.norms):
+            gradient = self.of_convolved[i]
+            found.append(convolution_gradients(self.inputs[i].detach(), gradient, 3, kernel))
+            if self.biases[i] is not None:
+                found.append(gradient.sum((2, 3)))
+            x = self.convolved[i].detach()
+            found += of_batch_norm(norm, x, self.of_normalised[i], kernel).values()
+        return found
+
+
+def _new_channels(norm: nn.BatchNorm2d, old: int) -> nn.BatchNorm2d:
+    """The part of `norm` that is new, in evaluation mode."""
+    new = nn.BatchNorm2d(norm.num_features - old, norm.eps).to(norm.weight).eval()
+    with torch.no_grad():
+        new.weight.copy_(norm.weight[old:])
+        new.bias.copy_(norm.bias[old:])
+    return new
+
+
+ATTACHMENTS: dict[type[Expansion], Callable[..., Gradients]] = {
+    AddLayer: attach_layer,
+    AddChannels: attach_channels,
+}
+"""Kind of expansion → function (expansion, network, inputs of its blocks, generator) → `Gradients`.
+Expansions without an entry are scored on a grown copy."""

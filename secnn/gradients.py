@@ -1,0 +1,152 @@
+"""Per-sample gradients, from one forward and backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secnn.kernels.gradients import convolution_gradients
+
+CHUNK = 128
+"""Samples whose activations are held at once: bounds the memory."""
+
+
+@dataclass
+class Recording:
+    """What passed through a network, in evaluation mode, and how each sample's loss depends on it.
+
+    Attributes:
+        kernel: what computes per-sample gradients, "fused" or "reference".
+        inputs: module → its input, N×….
+        gradients: module → the gradient of each sample's own loss for the module's output, N×….
+    """
+
+    kernel: str
+    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    gradients: dict[nn.Module, Tensor] = field(default_factory=dict)
+
+    def of_parameters(self, module: nn.Module) -> dict[str, Tensor]:
+        """Name → N×(the parameter's shape), for the parameters of a recorded module."""
+        return rule(module)(module, self.inputs[module], self.gradients[module], self.kernel)
+
+    def of_network(self, network: nn.Module) -> dict[str, Tensor]:
+        """The same for all parameters of `network`, in their order."""
+        found = {}
+        for name, module in network.named_modules():
+            if rule(module) is not None:
+                parts = self.of_parameters(module)
+                found |= {f"{name}.{part}": value for part, value in parts.items()}
+        return {name: found[name] for name, _ in network.named_parameters()}
+
+
+def record(network: nn.Module, images: Tensor, labels: Tensor) -> Recording:
+    """Run `network` and back, keeping what each module that has parameters or is a block met.
+
+    Args:
+        images: normalised images N×C×H×W.
+        labels: class indices N.
+
+    Raises:
+        ValueError: a parameter belongs to a module other than Conv2d, Linear and BatchNorm.
+    """
+    owners = [m for m in network.modules() if list(m.parameters(recurse=False))]
+    unknown = [m for m in owners if rule(m) is None]
+    if unknown:
+        raise ValueError(
+            f"network: per-sample gradients are known for {', '.join(k.__name__ for k in RULES)}, "
+            f"not for {type(unknown[0]).__name__}: add a rule to secnn.gradients.RULES"
+        )
+    recording = Recording(getattr(network, "kernel", "reference"))
+    modules = [*owners, *getattr(network, "blocks", [])]
+    with evaluating(network), _hooked(modules, recording), torch.enable_grad():
+        # The sum's gradient with respect to sample n's activations is that of loss n alone.
+        loss = F.cross_entropy(network(images.detach().requires_grad_()), labels, reduction="sum")
+        outputs = list(recording.gradients)
+        found = torch.autograd.grad(loss, [recording.gradients[m] for m in outputs])
+    recording.gradients = dict(zip(outputs, found, strict=True))
+    return recording
+
+
+def per_sample_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Gradient of each sample's cross-entropy for each parameter.
+
+    For a convolution it is the product of the shifted inputs and the output's gradient, summed over
+    positions; for a linear layer their outer product; for batch norm in evaluation mode, where
+    samples do not mix, that of the normalised input and the output's gradient. Arguments and
+    errors as for `record`.
+
+    Returns:
+        parameter name → tensor N×(parameter's shape).
+    """
+    return record(network, images, labels).of_network(network)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and the reference kernel (its modules can be hooked), then as before."""
+    training, kernel = network.training, getattr(network, "kernel", None)
+    network.eval().kernel = "reference"
+    try:
+        yield
+    finally:
+        network.train(training).kernel = kernel
+
+
+@contextmanager
+def _hooked(modules: list[nn.Module], recording: Recording) -> Iterator[None]:
+    """Write inputs, and for now outputs in place of their gradients, into `recording`."""
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        recording.inputs[module], recording.gradients[module] = inputs[0].detach(), output
+
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def rule(module: nn.Module) -> Callable | None:
+    """The rule for the parameters of `module` itself."""
+    return next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
+
+
+def of_convolution(module: nn.Conv2d, x: Tensor, gradient: Tensor, kernel: str) -> dict:
+    side = module.kernel_size[0]
+    found = {"weight": convolution_gradients(x, gradient, side, kernel)}
+    if module.bias is not None:
+        found["bias"] = gradient.sum((2, 3))
+    return found
+
+
+def of_linear(module: nn.Linear, x: Tensor, gradient: Tensor, kernel: str) -> dict:
+    found = {"weight": gradient.unsqueeze(2) * x.unsqueeze(1)}
+    if module.bias is not None:
+        found["bias"] = gradient
+    return found
+
+
+def of_batch_norm(
+    module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, gradient: Tensor, kernel: str
+) -> dict:
+    positions = tuple(range(2, x.dim()))
+    products = x * gradient
+    if positions:
+        products, gradient = products.sum(positions), gradient.sum(positions)
+    scale = (module.running_var + module.eps).rsqrt()
+    return {"weight": (products - module.running_mean * gradient) * scale, "bias": gradient}
+
+
+RULES: dict[type, Callable] = {
+    nn.Conv2d: of_convolution,
+    nn.Linear: of_linear,
+    nn.BatchNorm1d: of_batch_norm,
+    nn.BatchNorm2d: of_batch_norm,
+}
+"""Module class → function (module, input, output gradient, kernel) → parameter → N×shape."""
