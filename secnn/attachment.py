@@ -26,15 +26,12 @@ Gradients = Callable[[Recording], list[Tensor]]
 
 
 def block_inputs(network: SECNN, images: Tensor) -> list[Tensor]:
-    """The input of each block for all `images`, in evaluation mode."""
-    training = network.training
-    network.eval()
+    """The input of each block for all `images`, the network being in evaluation mode."""
     inputs = [images.contiguous(memory_format=torch.channels_last)]
     with torch.no_grad():
         for block in network.blocks[:-1]:
             outputs = [block(x, network.kernel) for x in inputs[-1].split(CHUNK)]
             inputs.append(torch.cat(outputs).contiguous(memory_format=torch.channels_last))
-    network.train(training)
     return inputs
 
 
@@ -97,9 +94,8 @@ def attach_channels(
         with torch.enable_grad():
             passed = branch.run([recording.inputs[layer.conv] for layer in block.layers])
             ends = [passed[-1]] * len(consumers[0]) + passed[:-1]
-            # The skip's reader sees the block's output pooled once more.
             ends = [
-                F.max_pool2d(x, x.shape[-1] // recording.inputs[conv].shape[-1])
+                F.max_pool2d(x, network.skip_pooling) if conv is network.head.skip else x
                 for x, (conv, _) in zip(ends, readers, strict=True)
             ]
         flows = [
@@ -133,12 +129,14 @@ class _Branch:
     @torch.no_grad()
     def calibrate(self, x: Tensor, kernel: str) -> None:
         """Take the batch norms' statistics from the block's input `x`."""
+        read = x
         for i, layer in enumerate(self.block.layers):
-            convolved = self._convolve(i, torch.cat([x, new], 1) if i else x)
+            convolved = self._convolve(i, read)
             set_statistics(self.norms[i], convolved)
             if i + 1 < len(self.norms):
                 new = F.leaky_relu(self.norms[i](convolved), layer.slope)
                 x = torch.cat([layer(some, False, kernel) for some in x.split(CHUNK)])
+                read = torch.cat([x, new], 1)
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """From each layer's recorded input, the old channels, to each layer's new ones, N×k×H×W;

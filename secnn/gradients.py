@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secnn.kernels.gradients import convolution_gradients
+from secnn.kernels.gradients import convolution_gradients, unfolded_gradients
 
 CHUNK = 128
 """Samples whose activations are held at once: bounds the memory."""
@@ -55,15 +55,15 @@ def record(network: nn.Module, images: Tensor, labels: Tensor) -> Recording:
         ValueError: a parameter belongs to a module other than Conv2d, Linear and BatchNorm.
     """
     owners = [m for m in network.modules() if list(m.parameters(recurse=False))]
-    unknown = [m for m in owners if rule(m) is None]
+    unknown = [name for name, _ in network.named_parameters() if not _is_known(network, name)]
     if unknown:
         raise ValueError(
-            f"network: per-sample gradients are known for {', '.join(k.__name__ for k in RULES)}, "
-            f"not for {type(unknown[0]).__name__}: add a rule to secnn.gradients.RULES"
+            f"network: per-sample gradients are known for {', '.join(k.__name__ for k in RULES)}; "
+            f"{unknown[0]} belongs to another module: add a rule to secnn.gradients.RULES"
         )
     recording = Recording(getattr(network, "kernel", "reference"))
     modules = [*owners, *getattr(network, "blocks", [])]
-    with evaluating(network), _hooked(modules, recording), torch.enable_grad():
+    with evaluating(network, "reference"), _hooked(modules, recording), torch.enable_grad():
         # The sum's gradient with respect to sample n's activations is that of loss n alone.
         loss = F.cross_entropy(network(images.detach().requires_grad_()), labels, reduction="sum")
         outputs = list(recording.gradients)
@@ -87,14 +87,14 @@ def per_sample_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> 
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and the reference kernel (its modules can be hooked), then as before."""
-    training, kernel = network.training, getattr(network, "kernel", None)
-    network.eval().kernel = "reference"
+def evaluating(network: nn.Module, kernel: str) -> Iterator[None]:
+    """Evaluation mode and `kernel` (the reference's modules can be hooked), then as before."""
+    training, before = network.training, getattr(network, "kernel", None)
+    network.eval().kernel = kernel
     try:
         yield
     finally:
-        network.train(training).kernel = kernel
+        network.train(training).kernel = before
 
 
 @contextmanager
@@ -112,14 +112,24 @@ def _hooked(modules: list[nn.Module], recording: Recording) -> Iterator[None]:
             handle.remove()
 
 
+def _is_known(network: nn.Module, parameter: str) -> bool:
+    return rule(network.get_submodule(parameter.rpartition(".")[0])) is not None
+
+
 def rule(module: nn.Module) -> Callable | None:
     """The rule for the parameters of `module` itself."""
     return next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
 
 
 def of_convolution(module: nn.Conv2d, x: Tensor, gradient: Tensor, kernel: str) -> dict:
-    side = module.kernel_size[0]
-    found = {"weight": convolution_gradients(x, gradient, side, kernel)}
+    side, geometry = module.kernel_size[0], (module.dilation, module.padding, module.stride)
+    if module.kernel_size == (side, side) and geometry == ((1, 1), (side // 2,) * 2, (1, 1)):
+        weight = convolution_gradients(x, gradient, side, kernel)
+    else:
+        names = ("dilation", "padding", "stride")
+        geometry = dict(zip(names, geometry, strict=True))
+        weight = unfolded_gradients(x, gradient, module.kernel_size, **geometry)
+    found = {"weight": weight}
     if module.bias is not None:
         found["bias"] = gradient.sum((2, 3))
     return found

@@ -227,8 +227,12 @@ class SECNN(nn.Module):
         for block in self.blocks:
             x = block(x, self.kernel)
             first = x if first is None else first
-        # Each later block halves the size, rounding down, so that this pooling meets the last's.
-        return self.head(x, F.max_pool2d(first, 2 ** (len(self.blocks) - 1)))
+        return self.head(x, F.max_pool2d(first, self.skip_pooling))
+
+    @property
+    def skip_pooling(self) -> int:
+        """Each later block halves the size, rounding down; so does this pooling of the first's."""
+        return 2 ** (len(self.blocks) - 1)
 
     def consumers(self, block: int) -> list[nn.Conv2d]:
         """The convolutions outside `block` that read its output."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from secnn.attachment import ATTACHMENTS, block_inputs
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.fisher import FISHERS, flatten
-from secnn.gradients import CHUNK, record
+from secnn.gradients import CHUNK, evaluating, record
 from secnn.network import SECNN
 
 
@@ -130,27 +130,27 @@ def _weights(count: int, seed: int) -> Tensor:
     """Equal weights of all samples, and those of each resample, (1 + RESAMPLES)×N."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(count, (RESAMPLES, count), generator=generator)
-    counts = torch.zeros(RESAMPLES, count).scatter_add_(1, drawn, torch.ones(RESAMPLES, count))
-    return torch.cat([torch.ones(1, count), counts]) / count
+    counts = [torch.bincount(row, minlength=count) for row in drawn]
+    return torch.stack([torch.ones(count), *counts]).double() / count
 
 
 def _samples(
     network: SECNN, images: Tensor, labels: Tensor, expansions: Sequence[Expansion], seed: int
 ) -> tuple[Tensor, dict[Expansion, Tensor]]:
     """Per-sample gradients N×p of the parameters, and of those that each expansion would add."""
-    inputs = block_inputs(network, images)
-    attached = {
-        e: ATTACHMENTS[type(e)](e, network, inputs, torch.Generator().manual_seed(seed))
-        for e in expansions
-        if type(e) in ATTACHMENTS
-    }
     old: list[Tensor] = []
-    new: dict[Expansion, list[Tensor]] = {e: [] for e in attached}
-    for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-        recording = record(network, some, theirs)
-        old.append(flatten(recording.of_network(network).values()))
-        for expansion, gradients in attached.items():
-            new[expansion].append(flatten(gradients(recording)))
+    new: dict[Expansion, list[Tensor]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
+    with evaluating(network, network.kernel):
+        inputs = block_inputs(network, images)
+        attached = {
+            e: ATTACHMENTS[type(e)](e, network, inputs, torch.Generator().manual_seed(seed))
+            for e in new
+        }
+        for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+            recording = record(network, some, theirs)
+            old.append(flatten(recording.of_network(network).values()))
+            for expansion, gradients in attached.items():
+                new[expansion].append(flatten(gradients(recording)))
     return torch.cat(old), {e: torch.cat(parts) for e, parts in new.items()}
 
 

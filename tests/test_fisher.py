@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import grad, vmap
 from torch.nn import functional as F
 
-from secnn import fisher
+from secnn import gradients
 from secnn.expansion import AddChannels, AddLayer
 from secnn.fisher import FISHERS, diagonal, gradient_chunks, per_sample_gradients
 from secnn.network import SECNN
@@ -194,13 +194,40 @@ def test_the_score_is_that_of_the_dense_matrices(growth, damping, make_network, 
     assert diagonal(network, images, labels, damping) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("damping", [1e-6, 1e-3, 10.0])
+@pytest.mark.parametrize("count", [3, 12])
+def test_the_exact_score_is_that_of_the_full_matrix(count, damping, make_network, draw_images):
+    network = make_network(GROWTH[:2], channels=(2, 3, 2), units=4, image_size=(8, 11))
+    images, labels = draw_images(network, count)
+    rows = flat(one_at_a_time(network, images, labels))
+    mean, information = rows.mean(0), rows.T @ rows / count
+    damped = information + damping * torch.eye(len(mean)).double()
+    expected = (mean @ torch.linalg.solve(damped, mean)).item()
+    found = FISHERS["exact"](network, images, labels, damping)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert 0 <= found < 1
+
+
+def test_approximations_agree_where_they_must():
+    """Gradients that share no parameter have a diagonal Gram and Fisher matrix."""
+    samples = torch.diag(torch.rand(6, generator=torch.Generator().manual_seed(0)).double() + 0.1)
+    weights = torch.full((1, 6), 1 / 6).double()
+    scores = {
+        name: fisher.score(fisher.statistic(samples, weights, 1e-3), weights, 1e-3).item()
+        for name, fisher in FISHERS.items()
+    }
+    assert scores["exact"] == pytest.approx(scores["diagonal"])
+    # With the mean gradient squared in place of the mean square every term saturates at 1.
+    assert scores["diagonal"] < 1 < scores["batch"] < 6
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 13, 1000])
 def test_chunks_do_not_change_the_score(chunk, make_network, draw_images, monkeypatch):
     network = make_network(GROWTH)
     images, labels = draw_images(network, 13)
-    monkeypatch.setattr(fisher, "CHUNK", 5)
+    monkeypatch.setattr(gradients, "CHUNK", 5)
     expected = diagonal(network, images, labels, 1e-8)
-    monkeypatch.setattr(fisher, "CHUNK", chunk)
+    monkeypatch.setattr(gradients, "CHUNK", chunk)
     assert diagonal(network, images, labels, 1e-8) == pytest.approx(expected, rel=1e-11)
     sizes = [len(flat(g)) for g in gradient_chunks(network, images, labels)]
     assert sum(sizes) == 13

@@ -14,8 +14,11 @@ from torch import nn
 from secnn import SECNN
 from secnn.kernels import fused, normalize_pool_activate, resolve_kernel
 from secnn.kernels.build import library
+from secnn.kernels.gradients import convolution_gradients
 
-needs_compiler = pytest.mark.skipif(library("fused", 16) is None, reason="no C++ compiler works here")
+needs_compiler = pytest.mark.skipif(
+    library("fused", 16) is None, reason="no C++ compiler works here"
+)
 
 SHAPES = [
     (count, channels, height, width)
@@ -155,6 +158,30 @@ def test_a_network_computes_the_same_with_either_kernel(training):
         each.logsumexp(1).sum().backward()
     one, other = (torch.cat([p.grad.flatten() for p in n.parameters()]) for n in networks)
     assert (one - other).norm() < 1e-3 * one.norm()
+
+
+@needs_compiler
+@pytest.mark.parametrize("side", [1, 3, 5])
+@pytest.mark.parametrize("inputs, outputs", [(1, 1), (3, 16), (7, 18), (16, 4), (22, 33)])
+def test_per_sample_gradients_of_a_convolution(side, inputs, outputs):
+    for height, width in [(1, 1), (5, 7), (8, 3)]:
+        x = torch.randn(3, inputs, height, width)
+        gradient = torch.randn(3, outputs, height, width)
+        expected = torch.stack(
+            [
+                torch.nn.grad.conv2d_weight(
+                    one[None], (outputs, inputs, side, side), of[None], padding=side // 2
+                )
+                for one, of in zip(x.double(), gradient.double(), strict=True)
+            ]
+        )
+        for layout in (torch.contiguous_format, torch.channels_last):
+            given = x.contiguous(memory_format=layout), gradient.contiguous(memory_format=layout)
+            for kernel in ("fused", "reference"):
+                found = convolution_gradients(*given, side, kernel)
+                torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+        half = convolution_gradients(x[::2], gradient[::2], side, "fused")
+        torch.testing.assert_close(half.double(), expected[::2], rtol=1e-4, atol=1e-4)
 
 
 def test_types_that_are_not_compiled_take_the_reference():

@@ -51,7 +51,10 @@ def test_the_nullable_columns_are_those_of_epochs_without_growth():
         "logit_change",
     }
     nullable = {field.name for field in schema(ExpansionRecord) if field.nullable}
-    assert nullable == {"channels", "eta", "eta_regularized", "ratio", "logit_change"}
+    assert nullable == {
+        *("channels", "eta", "eta_regularized", "ratio", "gain", "gain_low", "gain_high"),
+        "logit_change",
+    }
     assert not any(field.nullable for field in schema(TrialRecord))
 
 

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from secnn import surgery
 from secnn.expansion import AddChannels, AddLayer
-from secnn.fisher import diagonal
+from secnn.fisher import FISHERS, diagonal
 from secnn.score import (
     Candidate,
     natural_expansion_score,
@@ -98,26 +99,91 @@ def test_full_blocks_get_channels_only(make_network):
 # --- candidates ---------------------------------------------------------------------------
 
 
+SHAPES = {
+    "start": {},
+    "grown": {"growth": (AddLayer(0), AddChannels(1, 2), AddLayer(1), AddLayer(1), AddLayer(2))},
+    "grey, not square": {"input_channels": 1, "image_size": (9, 13)},
+    "one block": {"channels": (4,), "layers": (2,)},
+    "four blocks": {"channels": (2, 3, 2, 3), "layers": (1, 2, 1, 1), "image_size": (17, 19)},
+}
+
+
+# The gradients of new channels' incoming weights are as small as the noise, and their squares must
+# exceed the damping; those of old weights that no output depends on must not, as noise reaches them
+# through a new layer.
+KINDS = {AddLayer: 1e-9, AddChannels: 1e-24}
+
+
+@pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("fisher", FISHERS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("training", [True, False])
-def test_candidates_are_scored_as_copies_by_hand(scoring, training):
-    network, images, labels = scoring
-    network.train(training)
-    proposals, lam, damping, seed = propose(network, 3), 1e-5, 1e-6, 11
+def test_candidates_are_scored_as_copies_by_hand(
+    fields, fisher, kind, training, make_network, draw_images, monkeypatch
+):
+    """Exactly so in the limit in which the noise moves no activation."""
+    monkeypatch.setattr(surgery, "NOISE", 1e-7)
+    network = make_network(**fields).train(training)
+    images, labels = draw_images(network, 24)
+    proposals = [e for e in propose(network, 3) if isinstance(e, kind)]
+    damping, seed = KINDS[kind] if fisher != "exact" else 1e-3, 11
     current, candidates = score_candidates(
-        network, images, labels, proposals, lam, "diagonal", damping, seed
+        network, images, labels, proposals, 1e-5, fisher, damping, seed
     )
-    assert current == natural_expansion_score(network, images, labels, damping=damping)
+    expected = natural_expansion_score(network, images, labels, fisher, damping)
+    assert current == pytest.approx(expected, rel=1e-9)
     assert [c.expansion for c in candidates] == proposals
     for candidate in candidates:
         grown = copy.deepcopy(network)
         generator = torch.Generator().manual_seed(seed)
         candidate.expansion.apply(grown, images=images, generator=generator)
         assert candidate.added_parameters == grown.n_parameters - network.n_parameters
-        expected = natural_expansion_score(grown, images, labels, damping=damping)
-        assert candidate.score == expected
-        penalty = math.exp(-lam * candidate.added_parameters**2)
-        assert candidate.regularized == pytest.approx(expected * penalty)
-        assert candidate.ratio == pytest.approx(expected * penalty / current)
+        expected = natural_expansion_score(grown, images, labels, fisher, damping)
+        assert candidate.score == pytest.approx(expected, rel=1e-4)
+        assert candidate.gain == pytest.approx(expected - current, rel=1e-3, abs=1e-6)
+        penalty = math.exp(-1e-5 * candidate.added_parameters**2)
+        assert candidate.regularized == pytest.approx(candidate.score * penalty)
+        assert candidate.ratio == pytest.approx(candidate.regularized / current)
+
+
+def test_kinds_without_a_rule_are_scored_on_copies(scoring, monkeypatch):
+    network, proposals = scoring[0], propose(scoring[0], 2)
+    ruled = score_candidates(*scoring, proposals, seed=3)[1]
+    monkeypatch.setattr("secnn.score.ATTACHMENTS", {})
+    for candidate, fast in zip(
+        score_candidates(*scoring, proposals, seed=3)[1], ruled, strict=True
+    ):
+        grown = copy.deepcopy(network)
+        generator = torch.Generator().manual_seed(3)
+        candidate.expansion.apply(grown, images=scoring[1], generator=generator)
+        expected = natural_expansion_score(grown, *scoring[1:])
+        assert candidate.score == pytest.approx(expected, rel=1e-9)
+        assert fast.score == pytest.approx(expected, rel=2e-2)  # The noise of 1e-4 apart.
+
+
+def test_the_interval_of_a_gain_is_that_of_new_samples(make_network, draw_images):
+    """It covers the gain measured on other samples of the same size about as often as it says."""
+    network = make_network()
+    images, labels = draw_images(network, 40 * 64)
+    sets = list(zip(images.split(64), labels.split(64), strict=True))
+    (first,) = score_candidates(network, *sets[0], [AddLayer(1)])[1]
+    gains = [score_candidates(network, *s, [AddLayer(1)])[1][0].gain for s in sets]
+    width = first.gain_high - first.gain_low
+    assert first.gain_low < first.gain < first.gain_high
+    assert width / 4 < 1.96 * torch.tensor(gains).std() < width
+
+
+def test_on_labels_that_the_network_draws_itself_the_gain_is_noise(make_network, draw_images):
+    """The expected gradient is zero there: η is about p/N, and falls as the samples grow."""
+    network = make_network().eval()
+    images, _ = draw_images(network, 4096)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.multinomial(network(images).softmax(1), 1, generator=generator).squeeze(1)
+    for count in (256, 1024, 4096):
+        current, (layer,) = score_candidates(network, images[:count], labels[:count], [AddLayer(1)])
+        assert 1 / 3 < current * count / network.n_parameters < 3
+        assert 1 / 3 < layer.gain * count / layer.added_parameters < 3
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -170,7 +236,7 @@ def test_the_penalty_changes_no_score_but_the_regularised(scoring):
 
 def test_nothing_to_score_gives_the_network_s_own_score(scoring):
     current, candidates = score_candidates(*scoring, [])
-    assert current == natural_expansion_score(*scoring)
+    assert current == pytest.approx(natural_expansion_score(*scoring), rel=1e-12)
     assert candidates == []
 
 

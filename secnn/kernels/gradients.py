@@ -27,14 +27,18 @@ def convolution_gradients(x: Tensor, gradient: Tensor, side: int, kernel: str) -
         N×O×I×side×side.
     """
     compiled = kernel == "fused" and x.device.type == "cpu" and x.dtype == torch.float32
-    compute = _compiled if compiled and library("gradients") else _reference
-    return compute(x, gradient, side)
+    if compiled and library("gradients"):
+        return _compiled(x, gradient, side)
+    return unfolded_gradients(x, gradient, (side, side), padding=side // 2)
 
 
-def _reference(x: Tensor, gradient: Tensor, side: int) -> Tensor:
-    columns = F.unfold(x, side, padding=side // 2)
+def unfolded_gradients(
+    x: Tensor, gradient: Tensor, kernel_size: tuple[int, int], **geometry: object
+) -> Tensor:
+    """The same for any `geometry` that `torch.nn.functional.unfold` takes."""
+    columns = F.unfold(x, kernel_size, **geometry)
     products = gradient.flatten(2) @ columns.transpose(1, 2)
-    return products.view(len(x), gradient.shape[1], x.shape[1], side, side)
+    return products.view(len(x), gradient.shape[1], x.shape[1], *kernel_size)
 
 
 def _compiled(x: Tensor, gradient: Tensor, side: int) -> Tensor:
