@@ -196,11 +196,11 @@ def calibrate(network: SECNN, block: int, new: dict[nn.Module, int], images: Ten
 
 def set_statistics(norm: nn.BatchNorm2d, x: Tensor, first: int = 0) -> None:
     """Set the running statistics of the channels from `first` on to those of x, N×C×H×W."""
-    # Laid out channel by channel, this is several times as fast.
+    # Several times as fast as torch.var_mean over three dimensions.
     values = x[:, first:].transpose(0, 1).flatten(1)
-    variance, mean = torch.var_mean(values, dim=1, correction=0)
+    mean = values.mean(1)
     norm.running_mean[first:] = mean
-    norm.running_var[first:] = variance
+    norm.running_var[first:] = (values - mean[:, None]).square_().mean(1)
 
 
 def largest_logit_change(before: Tensor, after: Tensor) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 from pathlib import Path
@@ -112,10 +111,6 @@ def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> i
         # Ray takes seconds to import: not for bad input, --status or --dry-run.
         from study.tuning import tune_trials
 
-        # Nothing reads what Ray keeps in `out` for itself. If it cannot be written, the trials'
-        # files tell so too, in a line each instead of tracebacks.
-        for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         tune_trials(asked, study, data, out, keys)
     left = unfinished(out, study)
     minutes = (time.monotonic() - started) / 60

@@ -35,6 +35,10 @@ for name in (
     "ray._private.authentication.authentication_token_setup",
 ):
     logging.getLogger(name).setLevel(logging.ERROR)
+# Nothing reads what Ray keeps in the results folder for itself. If it cannot be written, the files
+# of the trials tell so too, in a line each instead of tracebacks.
+for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def treat_sigterm_as_interrupt() -> None:

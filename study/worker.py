@@ -15,8 +15,9 @@ from secnn.memory import keep_freed_memory
 from secnn.trial import Trial, TrialDiverged
 from study.store import StoreError, TrialStore, is_full
 
-TAKEOVER_SECONDS = 60
-"""How long to wait for the workers of a study that was just killed to go."""
+TAKEOVER_SECONDS = 180
+"""How long to wait for the workers of a study that was just killed to go; an NFS server keeps the
+lock of a machine that vanished until its lease ends, 90 seconds by default on Linux."""
 
 FUTILE = (TrialDiverged, StoreError, CheckpointError)
 """Errors that another attempt would meet again."""
