@@ -164,4 +164,5 @@ def epoch_seconds(config: TrialConfig, data: ImageData, threads: int) -> float:
 
 
 def _duration(hours: float) -> str:
-    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    minutes = round(hours * 60)
+    return f"{minutes} minute{'s' * (minutes != 1)}" if hours < 2 else f"{hours:.1f} hours"
