@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from secnn import load_dataset, run_trial
+from secnn import Trial, load_dataset
 from secnn.memory import keep_freed_memory
 from study.presets import PRESETS
 
@@ -60,10 +61,12 @@ def bare(dataset: str, seeds: list[int], epochs: int) -> float:
     torch.set_num_threads(1)
     data = load_dataset(dataset)
     started = time.perf_counter()
+    reference = PRESETS["paper"].for_data(data).reference
     for seed in seeds:
-        config = PRESETS["paper"].for_data(data).reference.to_dict()
-        config |= {"seed": seed, "epochs": epochs}
-        list(run_trial(type(PRESETS["paper"].reference).from_dict(config), data))
+        trial = Trial(dataclasses.replace(reference, seed=seed, epochs=epochs), data)
+        while not trial.done:
+            trial.step()
+        trial.finish()
     return time.perf_counter() - started
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,26 +26,53 @@ Gradients = Callable[[Recording], list[Tensor]]
 """From a recording of some samples to the new parameters' gradients, each N×shape."""
 
 
-def block_inputs(network: SECNN, images: Tensor) -> list[Tensor]:
-    """The input of each block for all `images`, the network being in evaluation mode."""
-    inputs = [images.contiguous(memory_format=torch.channels_last)]
-    with torch.no_grad():
-        for block in network.blocks[:-1]:
-            outputs = [block(x, network.kernel) for x in inputs[-1].split(CHUNK)]
-            inputs.append(torch.cat(outputs).contiguous(memory_format=torch.channels_last))
-    return inputs
+@dataclass(frozen=True)
+class Passage:
+    """What all scoring images are to a block.
+
+    Attributes:
+        inputs: the block's input N×C×H×W.
+        mean, variance: of each channel of its last activation before pooling.
+    """
+
+    inputs: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+@torch.no_grad()
+def passages(network: SECNN, images: Tensor) -> list[Passage]:
+    """The passage of `images` through each block, the network being in evaluation mode."""
+    found, x = [], images.contiguous(memory_format=torch.channels_last)
+    for block in network.blocks:
+        activations = (_activate(block, some, network.kernel) for some in x.split(CHUNK))
+        outputs, sums, count = [], 0, 0
+        for a in activations:
+            values = a.permute(0, 2, 3, 1).reshape(-1, a.shape[1])
+            sums = sums + torch.stack([values.sum(0), values.square().sum(0)]).double()
+            count += len(values)
+            outputs.append(F.max_pool2d(a, 2))
+        mean, square = sums / count
+        moments = torch.stack([mean, square - mean.square()]).to(x.dtype)
+        found.append(Passage(x, *moments))
+        x = torch.cat(outputs).contiguous(memory_format=torch.channels_last)
+    return found
+
+
+def _activate(block: Block, x: Tensor, kernel: str) -> Tensor:
+    for layer in block.layers:
+        x = layer(x, False, kernel)
+    return x
 
 
 def attach_layer(
-    expansion: AddLayer, network: SECNN, inputs: Sequence[Tensor], generator: torch.Generator
+    expansion: AddLayer, network: SECNN, passage: Passage, generator: torch.Generator
 ) -> Gradients:
     """The new convolution is the identity and its batch norm passes it on, so that its input, the
     block's last activation before pooling, is its output too."""
     block = network.blocks[expansion.block]
-    with torch.no_grad():
-        moments = _moments(block, inputs[expansion.block], network.kernel)
-    norm = nn.BatchNorm2d(block.width).to(moments)
-    norm.running_mean, norm.running_var = moments
+    norm = nn.BatchNorm2d(block.width).to(passage.mean)
+    norm.running_mean, norm.running_var = passage.mean, passage.variance
 
     def gradients(recording: Recording) -> list[Tensor]:
         last = block.layers[-1]
@@ -60,21 +88,8 @@ def attach_layer(
     return gradients
 
 
-def _moments(block: nn.Module, inputs: Tensor, kernel: str) -> Tensor:
-    """Mean and variance of each channel of the last activation before pooling, 2×C."""
-    sums, count = 0, 0
-    for x in inputs.split(CHUNK):
-        for layer in block.layers:
-            x = layer(x, pool=False, kernel=kernel)
-        values = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-        sums = sums + torch.stack([values.sum(0), values.square_().sum(0)]).double()
-        count += len(values)
-    mean, square = sums / count
-    return torch.stack([mean, square - mean.square()]).to(inputs.dtype)
-
-
 def attach_channels(
-    expansion: AddChannels, network: SECNN, inputs: Sequence[Tensor], generator: torch.Generator
+    expansion: AddChannels, network: SECNN, passage: Passage, generator: torch.Generator
 ) -> Gradients:
     """The new channels are a branch from the block's input to those who read the block's output,
     whose recorded gradients flow back into it."""
@@ -82,7 +97,7 @@ def attach_channels(
     expansion.apply(grown, generator=generator)
     block, wide = network.blocks[expansion.block], grown.blocks[expansion.block]
     branch = _Branch(block, wide)
-    branch.calibrate(inputs[expansion.block], network.kernel)
+    branch.calibrate(passage.inputs, network.kernel)
     consumers = [network.consumers(expansion.block), grown.consumers(expansion.block)]
     readers = [(a, b.weight[:, block.width :].detach()) for a, b in zip(*consumers, strict=True)]
     readers += [
@@ -189,5 +204,5 @@ ATTACHMENTS: dict[type[Expansion], Callable[..., Gradients]] = {
     AddLayer: attach_layer,
     AddChannels: attach_channels,
 }
-"""Kind of expansion → function (expansion, network, inputs of its blocks, generator) → `Gradients`.
+"""Kind of expansion → function (expansion, network, its block's passage, generator) → `Gradients`.
 Expansions without an entry are scored on a grown copy."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secnn.attachment import ATTACHMENTS, block_inputs
+from secnn.attachment import ATTACHMENTS, passages
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.fisher import FISHERS, flatten
 from secnn.gradients import CHUNK, evaluating, record
@@ -123,15 +123,19 @@ def score_candidates(
     return current[0].item(), candidates
 
 
-RESAMPLES = 30
+RESAMPLES = 20
 
 
 def _weights(count: int, seed: int) -> Tensor:
     """Equal weights of all samples, and those of each resample, (1 + RESAMPLES)×N."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = _generator(seed)
     drawn = torch.randint(count, (RESAMPLES, count), generator=generator)
     counts = [torch.bincount(row, minlength=count) for row in drawn]
     return torch.stack([torch.ones(count), *counts]).double() / count
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def _samples(
@@ -141,10 +145,9 @@ def _samples(
     old: list[Tensor] = []
     new: dict[Expansion, list[Tensor]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
     with evaluating(network, network.kernel):
-        inputs = block_inputs(network, images)
+        through = passages(network, images)
         attached = {
-            e: ATTACHMENTS[type(e)](e, network, inputs, torch.Generator().manual_seed(seed))
-            for e in new
+            e: ATTACHMENTS[type(e)](e, network, through[e.block], _generator(seed)) for e in new
         }
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
             recording = record(network, some, theirs)
@@ -159,7 +162,7 @@ def _copied(
 ) -> Tensor:
     """Per-sample gradients of a copy to which the expansion was applied."""
     grown = copy.deepcopy(network)
-    expansion.apply(grown, images=images, generator=torch.Generator().manual_seed(seed))
+    expansion.apply(grown, images=images, generator=_generator(seed))
     return _samples(grown, images, labels, [], seed)[0]
 
 

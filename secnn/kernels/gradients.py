@@ -45,7 +45,8 @@ def _compiled(x: Tensor, gradient: Tensor, side: int) -> Tensor:
     n, inputs, h, w = x.shape
     outputs = gradient.shape[1]
     x = x.contiguous(memory_format=torch.channels_last)
-    gradient = F.pad(gradient, (0, 0, 0, 0, 0, -outputs % LANES))
+    if outputs % LANES:
+        gradient = F.pad(gradient, (0, 0, 0, 0, 0, -outputs % LANES))
     gradient = gradient.to(torch.float32).contiguous(memory_format=torch.channels_last)
     out = torch.empty(n, side * side, inputs, gradient.shape[1])
     pointers = (ctypes.c_void_p(t.data_ptr()) for t in (x, gradient, out))
