@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from secnn.criterion import CRITERIA
 from secnn.fisher import FISHERS
 from secnn.kernels import KERNELS
+from secnn.proposal import PROPOSALS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -38,6 +39,7 @@ class TrialConfig:
         score_samples: training images that scores are computed from, N.
         fisher: a key of `secnn.fisher.FISHERS`.
         damping: see `natural_expansion_score`.
+        proposal: a key of `secnn.proposal.PROPOSALS`: the filters of new channels.
         kernel: "fused" on CPUs, "reference" (plain PyTorch), "auto" (fused on a CPU where it can be
             built, else reference), or "graph": the reference, recorded once an epoch and replayed,
             on a GPU as a CUDA graph.
@@ -69,6 +71,7 @@ class TrialConfig:
     score_samples: int = 512
     fisher: str = "diagonal"
     damping: float = 1e-8
+    proposal: str = "noise"
     kernel: str = "auto"
     precision: str = "auto"
     max_parameters: int | None = None
@@ -109,6 +112,7 @@ class TrialConfig:
 _CHOICES = {
     "criterion": tuple(CRITERIA),
     "fisher": tuple(FISHERS),
+    "proposal": tuple(PROPOSALS),
     "kernel": KERNELS,
     "precision": PRECISIONS,
 }

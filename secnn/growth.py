@@ -87,7 +87,14 @@ def consider(
     expansions = affordable(network, config, channel_step(config, made))
     if criterion.scored:
         current, candidates = score_candidates(
-            network, *scoring_set, expansions, config.lam, config.fisher, config.damping, seed
+            network,
+            *scoring_set,
+            expansions,
+            config.lam,
+            config.fisher,
+            config.damping,
+            seed,
+            config.proposal,
         )
     else:
         current = None

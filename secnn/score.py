@@ -15,6 +15,7 @@ from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.fisher import FISHERS, flatten
 from secnn.gradients import CHUNK, evaluating, record
 from secnn.network import SECNN
+from secnn.proposal import propose_filters
 
 
 def natural_expansion_score(
@@ -94,6 +95,7 @@ def score_candidates(
     fisher: str = "diagonal",
     damping: float = 1e-8,
     seed: int = 0,
+    proposal: str = "noise",
 ) -> tuple[float, list[Candidate]]:
     """η_c of the network as it is, and a `Candidate` for each of `expansions`.
 
@@ -107,7 +109,7 @@ def score_candidates(
     images.
     """
     _check(images, fisher, damping)
-    old, new = _samples(network, images, labels, expansions, seed)
+    old, new = _samples(network, images, labels, expansions, seed, proposal)
     approximation, weights = FISHERS[fisher], _weights(len(images), seed).to(images)
     before = approximation.statistic(old, weights, damping)
     current = approximation.score(before, weights, damping)
@@ -116,7 +118,7 @@ def score_candidates(
         if expansion in new:
             after = before + approximation.statistic(new[expansion], weights, damping)
         else:
-            samples = _copied(network, images, labels, expansion, seed)
+            samples = _copied(network, images, labels, expansion, seed, proposal)
             after = approximation.statistic(samples, weights, damping)
         scores = approximation.score(after, weights, damping)
         candidates.append(_candidate(network, expansion, scores, current, lam))
@@ -139,15 +141,22 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _samples(
-    network: SECNN, images: Tensor, labels: Tensor, expansions: Sequence[Expansion], seed: int
+    network: SECNN,
+    images: Tensor,
+    labels: Tensor,
+    expansions: Sequence[Expansion],
+    seed: int,
+    proposal: str,
 ) -> tuple[Tensor, dict[Expansion, Tensor]]:
     """Per-sample gradients N×p of the parameters, and of those that each expansion would add."""
     old: list[Tensor] = []
     new: dict[Expansion, list[Tensor]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
     with evaluating(network, network.kernel):
         through = passages(network, images)
+        filters = propose_filters(proposal, network, new, images, labels, seed)
         attached = {
-            e: ATTACHMENTS[type(e)](e, network, through[e.block], _generator(seed)) for e in new
+            e: ATTACHMENTS[type(e)](e, network, through[e.block], _generator(seed), filters[e])
+            for e in new
         }
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
             recording = record(network, some, theirs)
@@ -158,12 +167,13 @@ def _samples(
 
 
 def _copied(
-    network: SECNN, images: Tensor, labels: Tensor, expansion: Expansion, seed: int
+    network: SECNN, images: Tensor, labels: Tensor, expansion: Expansion, seed: int, proposal: str
 ) -> Tensor:
     """Per-sample gradients of a copy to which the expansion was applied."""
     grown = copy.deepcopy(network)
-    expansion.apply(grown, images=images, generator=_generator(seed))
-    return _samples(grown, images, labels, [], seed)[0]
+    filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
+    expansion.apply(grown, images=images, generator=_generator(seed), filters=filters)
+    return _samples(grown, images, labels, [], seed, proposal)[0]
 
 
 def _candidate(

@@ -17,6 +17,7 @@ from secnn.expansion import Expansion, from_dict, largest_logit_change
 from secnn.growth import NOT_CONSIDERED, consider
 from secnn.learner import Learner, place
 from secnn.network import SECNN, count_flops
+from secnn.proposal import propose_filters
 from secnn.record import EpochRecord, ExpansionRecord, TrialRecord
 from secnn.rungs import Rungs
 from secnn.training import Metrics, evaluate, normalize, restart_patience
@@ -254,12 +255,15 @@ class Trial:
         return considered.columns(change)
 
     def _expand(self, expansion: Expansion, epoch: int) -> float:
-        """Grow, with the noise that was scored; how far the logits moved."""
+        """Grow, with the weights that were scored; how far the logits moved."""
         self.rungs.close_size()
-        images, _ = self._scoring_set
-        before = self._logits(images)
-        generator = torch.Generator().manual_seed(self._seed(epoch))
-        expansion.apply(self.network, self.learner.optimizer, images, generator)
+        images, labels = self._scoring_set
+        before, seed = self._logits(images), self._seed(epoch)
+        filters = propose_filters(
+            self.config.proposal, self.network, [expansion], images, labels, seed
+        )
+        generator = torch.Generator().manual_seed(seed)
+        expansion.apply(self.network, self.learner.optimizer, images, generator, filters[expansion])
         restart_patience(self.learner.scheduler)
         self.expansions.append(expansion)
         self._last_expansion = epoch
