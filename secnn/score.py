@@ -24,6 +24,8 @@ def natural_expansion_score(
     labels: Tensor,
     fisher: str = "diagonal",
     damping: float = 1e-8,
+    *,
+    unbiased: bool = False,
 ) -> float:
     """η = gᵀF⁻¹g (arXiv:2401.05686, section 3.1).
 
@@ -37,12 +39,14 @@ def natural_expansion_score(
         labels: class indices N.
         fisher: a key of `secnn.fisher.FISHERS`.
         damping: added to F's diagonal, in its unit (squared loss per squared parameter).
+        unbiased: leave out what each sample has with itself, which is sampling noise of about 1/N
+            for each parameter: η_U of `secnn.fisher.Fisher`. nan for a single image.
 
     Raises:
         ValueError: unknown `fisher`, no images, or `damping` not above 0.
     """
     _check(images, fisher, damping)
-    return FISHERS[fisher](network, images, labels, damping)
+    return FISHERS[fisher](network, images, labels, damping, unbiased)
 
 
 def _check(images: Tensor, fisher: str, damping: float) -> None:
@@ -65,8 +69,17 @@ def regularize(score: float, lam: float, added_parameters: int) -> float:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An expansion and its worth: Δp, η, η_reg and η_reg/η_c, and the gain η − η_c with the bounds
-    of its 95 % interval, sampling error alone; all but Δp None if not computed."""
+    """An expansion and its worth; all but the first two None if not computed.
+
+    Attributes:
+        added_parameters: Δp.
+        score, regularized, ratio: η, η_reg and η_reg/η_c.
+        gain: η − η_c, of which sampling noise alone makes about Δp/N.
+        gain_unbiased: the same without the noise, from η_U of `secnn.fisher.Fisher`; may be
+            negative.
+        gain_low, gain_high: bounds of its 95 % interval, sampling error alone.
+        density: (gain/Δp) / (η_c/p): worth of a new parameter in that of an old one.
+    """
 
     expansion: Expansion
     added_parameters: int
@@ -74,8 +87,22 @@ class Candidate:
     regularized: float | None = None
     ratio: float | None = None
     gain: float | None = None
+    gain_unbiased: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    density: float | None = None
+
+    @property
+    def gain_per_parameter(self) -> float | None:
+        """`gain_unbiased`/Δp."""
+        return None if self.gain_unbiased is None else self.gain_unbiased / self.added_parameters
+
+    @property
+    def predicted_reduction(self) -> float | None:
+        """`gain_unbiased`/2, in nats: what one natural-gradient step would remove from the loss
+        with the new parameters beyond what it would without them, were the loss quadratic with
+        Hessian F."""
+        return None if self.gain_unbiased is None else self.gain_unbiased / 2
 
 
 def propose(network: SECNN, channels: int) -> list[Expansion]:
@@ -105,8 +132,8 @@ def score_candidates(
     applied to a copy each. The noise depends on `seed` alone; the images serve to calibrate new
     batch norms as well. Arguments and errors as for `natural_expansion_score`.
 
-    The interval of a gain is ± 1.96 standard deviations over `RESAMPLES` bootstrap resamples of the
-    images.
+    The interval of `gain_unbiased` is ± 1.96 standard deviations over `RESAMPLES` bootstrap
+    resamples of the images, F staying that of all.
     """
     _check(images, fisher, damping)
     old, new = _samples(network, images, labels, expansions, seed, proposal)
@@ -122,7 +149,7 @@ def score_candidates(
             after = approximation.statistic(samples, weights, damping)
         scores = approximation.score(after, weights, damping)
         candidates.append(_candidate(network, expansion, scores, current, lam))
-    return current[0].item(), candidates
+    return current[0, 0].item(), candidates
 
 
 RESAMPLES = 20
@@ -179,20 +206,23 @@ def _copied(
 def _candidate(
     network: SECNN, expansion: Expansion, scores: Tensor, current: Tensor, lam: float
 ) -> Candidate:
-    """From the scores with equal weights (first) and with resampled ones."""
-    added = expansion.added_parameters(network)
-    gains = scores - current
-    score, gain, margin = scores[0].item(), gains[0].item(), 1.96 * gains[1:].std().item()
+    """From η and η_U, 2×B, with equal weights (first) and with resampled ones."""
+    added, gains = expansion.added_parameters(network), scores - current
+    score, eta = scores[0, 0].item(), current[0, 0].item()
+    gain, unbiased = gains[:, 0].tolist()
+    margin = 1.96 * gains[1, 1:].std().item()
     regularized = regularize(score, lam, added)
     return Candidate(
         expansion,
         added,
         score,
         regularized,
-        ratio(regularized, current[0].item()),
+        ratio(regularized, eta),
         gain,
-        gain - margin,
-        gain + margin,
+        unbiased,
+        unbiased - margin,
+        unbiased + margin,
+        ratio(gain / added, eta / network.n_parameters),
     )
 
 
