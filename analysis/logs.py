@@ -147,7 +147,11 @@ def read_study(folder: Path) -> Study:
     """
     about = _about(folder)
     try:
-        trials = [_trial(folder, key, config) for key, config in about["trials"].items()]
+        retrained = about.get("retrain", {})
+        trials = [
+            _trial(folder, key, _started(folder, key, config), retrained.get(key))
+            for key, config in about["trials"].items()
+        ]
         study = Study(
             folder,
             about["preset"],
@@ -233,14 +237,23 @@ def _about(folder: Path) -> dict:
     return about
 
 
-def _trial(folder: Path, key: str, config: dict) -> Trial:
+def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Trial:
     # First the row of the end: then the epochs are complete if it is there.
     end = read_log(folder, "trials", key)
     epochs = read_log(folder, "epochs", key).sort_values("epoch", ignore_index=True)
     tested = end["test_accuracy"].dropna()
-    setting, seed, planned = _setting(key, config), config["seed"], config["epochs"]
+    setting = Setting(retrained["setting"], None, None) if retrained else _setting(key, config)
+    seed, planned = config["seed"], config["epochs"]
     accuracy = float(tested.iloc[0]) if len(tested) else None
     return Trial(key, setting, seed, planned, epochs, len(end) > 0, accuracy)
+
+
+def _started(folder: Path, key: str, config: dict) -> dict:
+    """What the trial was started with: study.json does not know it yet of a retrained one."""
+    try:
+        return json.loads((folder / "trials" / key / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return config
 
 
 def _setting(key: str, config: dict) -> Setting:

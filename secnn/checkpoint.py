@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import platform
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
 
 import secnn
 from secnn.data import ImageData
-from secnn.expansion import Expansion, from_dict, to_dict
+from secnn.expansion import EXPANSIONS, Expansion, from_dict, to_dict
 from secnn.files import replacing
 from secnn.network import SECNN, NetworkSpec
 
@@ -150,26 +152,45 @@ def load(path: str | Path) -> SECNN:
 
 
 def replay(path: str | Path) -> SECNN:
-    """The shape of the network in a checkpoint, made anew: the starting network, freshly drawn,
-    with the recorded expansions applied in turn.
+    """The shape of a trial's network, made anew: the starting network, freshly drawn, with the
+    recorded expansions applied in turn.
 
-    `path` is a checkpoint or the folder of a trial, whose last epoch counts. The network is in
-    training mode; the slopes of its added layers are 1 (see `SECNN.anneal_slopes`).
+    `path` is a checkpoint; the folder of a trial, whose last epoch counts; or the audit log of a
+    trial in a study, `logs/expansions/<key>.parquet`, whose chosen rows are applied to the start
+    that the trial's last checkpoint tells. The network is in training mode; the slopes of its added
+    layers are 1 (see `SECNN.anneal_slopes`).
 
     Raises:
-        CheckpointError: as in `read`, or the expansions do not lead to the checkpoint's shape.
+        CheckpointError: as in `read`, the log cannot be read, or the expansions do not lead to the
+            checkpoint's shape.
         FileNotFoundError: there is no such file.
     """
     path = Path(path) / "last.pt" if Path(path).is_dir() else Path(path)
-    content = read(path)
+    audited = path.suffix == ".parquet"
+    study = path.absolute().parent.parent.parent
+    content = read(study / "trials" / path.stem / "last.pt" if audited else path)
     try:
         network = SECNN(NetworkSpec.from_dict(content["start"]))
-        for fields in content["expansions"]:
+        for fields in _chosen(path) if audited else content["expansions"]:
             from_dict(fields).apply(network)
         _check_shape(network, NetworkSpec.from_dict(content["spec"]))
+    except FileNotFoundError:
+        raise
     except Exception as error:  # as in `rebuild`
         raise _other_network(path, error) from None
     return network
+
+
+def _chosen(log: Path) -> list[dict]:
+    """The expansions that an audit log says were made, in order, in JSON form."""
+    with open(log, "rb") as file:  # Of a path Arrow would read partitions, `tau=2`, into columns.
+        rows = [row for row in pq.read_table(file).to_pylist() if row["chosen"]]
+    return [_fields(row["kind"], row) for row in rows]
+
+
+def _fields(kind: str, row: dict) -> dict:
+    names = [field.name for field in dataclasses.fields(EXPANSIONS[kind])]
+    return {"kind": kind} | {name: row[name] for name in names if row.get(name) is not None}
 
 
 def _check_shape(network: SECNN, spec: NetworkSpec) -> None:

@@ -40,6 +40,7 @@ class TrialConfig:
             and nothing grows; 0 is the paper's.
         l1: weight of the sum of absolute parameters in the loss.
         dropout, head_dropout, negative_slope, channels: the network's, see `NetworkSpec`.
+        layers: of each block at the start; the last entry holds for all further blocks.
         score_samples: training images that scores are computed from, N.
         fisher: a key of `secnn.fisher.FISHERS`.
         damping: see `natural_expansion_score`.
@@ -74,6 +75,7 @@ class TrialConfig:
     head_dropout: float = 0.05
     negative_slope: float = 0.01
     channels: tuple[int, ...] = (16, 16, 16)
+    layers: tuple[int, ...] = (1,)
     score_samples: int = 512
     fisher: str = "diagonal"
     damping: float = 1e-8
@@ -85,7 +87,7 @@ class TrialConfig:
     targets: tuple[float, ...] = (60, 65, 70, 75, 80, 85, 90)
 
     def __post_init__(self) -> None:
-        for name in ("channel_steps", "channels", "targets"):
+        for name in ("channel_steps", "channels", "layers", "targets"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, known in _CHOICES.items():
             _expect(name, getattr(self, name) in known, f"one of {', '.join(known)}", self)
@@ -96,9 +98,12 @@ class TrialConfig:
         for name in ("dropout", "head_dropout", "decay"):
             _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
         _expect("negative_slope", 0 < self.negative_slope <= 1, "in (0, 1]", self)
-        for name in ("channel_steps", "channels"):
+        for name in ("channel_steps", "channels", "layers"):
             steps = getattr(self, name)
             _expect(name, bool(steps) and min(steps) >= 1, "numbers of at least 1", self)
+        fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
+        expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
+        _expect("layers", fits, expected, self)
         for name in ("max_parameters", "max_flops"):
             value = getattr(self, name)
             _expect(name, value is None or value > 0, "a number above 0, or none", self)
@@ -112,6 +117,12 @@ class TrialConfig:
     def rate_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in `epoch`, counted from 1."""
         return min(1.0, (self.epochs - epoch + 1) / (self.decay_epochs + 1))
+
+    @property
+    def starting_layers(self) -> tuple[int, ...]:
+        """Layers of each block at the start."""
+        further = len(self.channels) - len(self.layers)
+        return self.layers + self.layers[-1:] * further
 
     def to_dict(self) -> dict:
         """The fields as JSON types."""

@@ -179,7 +179,7 @@ class Trial:
                 image_size=tuple(size),
                 classes=self.data.classes,
                 channels=config.channels,
-                layers=(1,) * len(config.channels),
+                layers=config.starting_layers,
                 capacity=config.capacity,
                 dropout=config.dropout,
                 head_dropout=config.head_dropout,

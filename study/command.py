@@ -63,6 +63,12 @@ def parser() -> Parser:
         default=[],
         help="controls to run beside it, with as many seeds as the reference",
     )
+    what.add_argument(
+        "--retrain",
+        action="store_true",
+        help="one more control: the reference's final networks from scratch, for as many epochs "
+        "and for as many FLOPs",
+    )
     what.add_argument("--epochs", type=_count, metavar="N", help="epochs of each trial")
     what.add_argument("--max-parameters", type=_count, metavar="N", help="stop growing there")
     what.add_argument("--max-flops", type=_count, metavar="N", help="likewise, of one image")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from secnn import checkpoint
 from secnn.data import ImageData, load_dataset
+from study import retrain
 from study.command import parser, reference
 from study.fence import Fence, FenceError
 from study.grid import plan
@@ -64,6 +66,8 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
         asked.sweep_samples,
         asked.criterion,
     )
+    again = retrain.plan(trials, base) if asked.retrain else {}
+    trials |= retrain.unresolved(trials, again)
     return {
         "format": 1,
         "preset": asked.preset,
@@ -84,6 +88,7 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
         },
         "reference": {"criterion": base.criterion, "tau": base.tau, "lam": base.lam},
         "trials": {key: config.to_dict() for key, config in trials.items()},
+        **({"retrain": again} if again else {}),
         "versions": checkpoint.versions(),
         "command": " ".join(["study/run.py", *sys.argv[1:]]),
     }
@@ -105,35 +110,65 @@ def announce(study: dict, data: ImageData, out: Path) -> None:
 
 def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> int:
     """Run the trials that are not done, on Ray Tune; the exit status."""
-    started, trials = time.monotonic(), len(study["trials"])
-    keys = unfinished(out, study)
-    if keys:
+    started, retrained = time.monotonic(), study.get("retrain", {})
+    first = [key for key in study["trials"] if key not in retrained]
+    train(asked, study, data, out, first)
+    if not interrupted(out, study, first):
+        ready = [key for key in retrained if TrialStore(out, retrained[key]["source"], {}).done]
+        train(asked, study, data, out, ready)
+    return report(out, study, (time.monotonic() - started) / 60)
+
+
+def train(
+    asked: argparse.Namespace, study: dict, data: ImageData, out: Path, keys: Iterable[str]
+) -> None:
+    """Run those of the trials `keys` that are not done."""
+    left = unfinished(out, keys)
+    if left:
         # Ray takes seconds to import: not for bad input, --status or --dry-run.
         from study.tuning import tune_trials
 
-        tune_trials(asked, study, data, out, keys)
-    left = unfinished(out, study)
-    minutes = (time.monotonic() - started) / 60
+        tune_trials(asked, retrain.resolved(out, study, left), data, out, left)
+
+
+def report(out: Path, study: dict, minutes: float) -> int:
+    """Say what is done and what failed; the exit status."""
+    left, trials = unfinished(out, study["trials"]), len(study["trials"])
     print(f"{trials - len(left)} of {trials} trials are done, {minutes:.1f} minutes.")
     if not left:
         print(f"Next: python analysis/make_table.py {out}")
         return 0
-    failed = [store for store in left.values() if store.error.exists()]
-    for store in failed:
-        print(f"FAILED {store.key}: {store.error.read_text().strip()}", file=sys.stderr)
+    for key, reason in failures(out, study).items():
+        print(f"FAILED {key}: {reason}", file=sys.stderr)
     if not has_room(out):
         print(f"error: {out}: {NO_ROOM}", file=sys.stderr)
         return 1
-    if len(failed) == len(left):
+    if not interrupted(out, study, study["trials"]):
         return 1
     print("interrupted: repeat the command to go on", file=sys.stderr)
     return INTERRUPTED
 
 
-def unfinished(out: Path, study: dict) -> dict[str, TrialStore]:
-    """The trials that are not done."""
-    stores = {key: TrialStore(out, key, {}) for key in study["trials"]}
+def unfinished(out: Path, keys: Iterable[str]) -> dict[str, TrialStore]:
+    """Those of the trials `keys` that are not done."""
+    stores = {key: TrialStore(out, key, {}) for key in keys}
     return {key: store for key, store in stores.items() if not store.done}
+
+
+def failures(out: Path, study: dict) -> dict[str, str]:
+    """Key → why, of the trials that failed, or whose source did."""
+    left = unfinished(out, study["trials"])
+    reasons = {k: store.error.read_text().strip() for k, store in left.items() if store.failed}
+    return reasons | {
+        key: f"{about['source']} has to be done first"
+        for key, about in study.get("retrain", {}).items()
+        if about["source"] in reasons
+    }
+
+
+def interrupted(out: Path, study: dict, keys: Iterable[str]) -> bool:
+    """Whether one of the trials `keys` is neither done nor failed."""
+    return not unfinished(out, keys).keys() <= failures(out, study).keys()
 
 
 if __name__ == "__main__":

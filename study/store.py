@@ -131,6 +131,16 @@ class TrialStore:
         """Whether the trial is finished and on disk."""
         return (self.folder / "DONE").exists()
 
+    @property
+    def failed(self) -> bool:
+        """Whether its last attempt left a reason in `ERROR`."""
+        return self.error.exists()
+
+    @property
+    def config(self) -> TrialConfig:
+        """What it was started with."""
+        return TrialConfig.from_dict(json.loads((self.folder / "config.json").read_text()))
+
     def resume(self, trial: Trial) -> None:
         """Restore `trial` from its last epoch, if there is one, and bring the logs up to it.
 

@@ -164,5 +164,5 @@ def epoch_seconds(config: TrialConfig, data: ImageData, threads: int) -> float:
 
 
 def _duration(hours: float) -> str:
-    minutes = round(hours * 60)
+    minutes = max(1, round(hours * 60))
     return f"{minutes} minute{'s' * (minutes != 1)}" if hours < 2 else f"{hours:.1f} hours"

@@ -34,7 +34,7 @@ def run(parameters: dict, arrays: dict, study: dict, out: str, threads: int) -> 
     torch.set_num_threads(threads)
     key = parameters["key"]
     config = TrialConfig.from_dict(study["trials"][key])
-    store = TrialStore(Path(out), key, identity(study, config))
+    store = TrialStore(Path(out), key, identity(study, key, config))
     try:
         run_fenced(config, arrays, store)
     except Exception as error:
@@ -63,11 +63,12 @@ def run_stored(trial: Trial, store: TrialStore) -> None:
     store.finish(trial.config, trial.finish())
 
 
-def identity(study: dict, config: TrialConfig) -> dict:
+def identity(study: dict, key: str, config: TrialConfig) -> dict:
     """The columns that tell a trial's rows from those of other trials and studies."""
+    retrained = study.get("retrain", {}).get(key)
     return {
         "preset": study["preset"],
-        "criterion": config.criterion,
+        "criterion": retrained["setting"] if retrained else config.criterion,
         "tau": float(config.tau),
         "lam": float(config.lam),
         "seed": config.seed,

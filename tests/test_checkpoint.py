@@ -4,13 +4,18 @@ import os
 import pickle
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import without_ray
 
 from secnn import SECNN, AddChannels, AddLayer, NetworkSpec, checkpoint, load_dataset, replay
 from secnn.checkpoint import CheckpointError
 from secnn.expansion import from_dict
 
+STUDY = ("--preset", "quick", "--dataset", "digits", "--epochs", "4", "--num-samples", "1")
+STUDY = (*STUDY, "--tau", "--lam")
 GROWTH = (AddLayer(0), AddChannels(1, 3), AddLayer(1), AddChannels(2, 5), AddLayer(2))
 
 
@@ -160,6 +165,25 @@ def test_a_newer_format_is_refused(saved):
     checkpoint.save(saved, checkpoint.read(saved) | {"format": checkpoint.FORMAT + 1})
     with pytest.raises(CheckpointError, match="update secnn"):
         checkpoint.read(saved)
+
+
+def test_an_audit_log_that_fits_no_network_is_refused(tmp_path):
+    without_ray.run(STUDY, tmp_path)
+    (log,) = (tmp_path / "logs" / "expansions").iterdir()
+    rows = pq.read_table(pa.BufferReader(log.read_bytes()))
+    assert replay(log).spec == replay(tmp_path / "trials" / log.stem).spec != replay(log)._start
+    unchosen = [row | {"chosen": False} for row in rows.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(unchosen, rows.schema), log)
+    with pytest.raises(CheckpointError, match="does not hold the network") as error:
+        replay(log)
+    assert one_line(error)
+    log.write_bytes(b"PAR1, but no more of it")
+    with pytest.raises(CheckpointError) as error:
+        replay(log)
+    assert one_line(error)
+    log.unlink()
+    with pytest.raises(FileNotFoundError, match="parquet"):
+        replay(log)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -116,3 +116,16 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name):
 def test_the_ends_of_the_ranges_are_allowed(fields):
     config = TrialConfig(**fields)
     assert all(getattr(config, name) == value for name, value in fields.items())
+
+
+@pytest.mark.parametrize(
+    ("layers", "starting"), [((1,), (1, 1, 1)), ((2, 3), (2, 3, 3)), ((2, 1, 4), (2, 1, 4))]
+)
+def test_the_last_number_of_layers_holds_for_all_further_blocks(layers, starting):
+    assert TrialConfig(layers=layers).starting_layers == starting
+
+
+@pytest.mark.parametrize("layers", [(), (0,), (1, 1, 1, 1), (11,)])
+def test_impossible_layers_are_refused(layers):
+    with pytest.raises(ValueError, match="layers: expected"):
+        TrialConfig(layers=layers)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from studies import command, logs, popen
 
-from secnn import checkpoint, ladder, load_within
+from secnn import checkpoint, ladder, load_within, replay
 from study.store import TrialStore
 
 QUICK = ("--preset", "quick", "--dataset", "digits", "--epochs", "4")
@@ -69,6 +69,17 @@ def test_the_ladder_of_a_study_can_be_climbed(study):
     assert {row["trial"] for row in rows} == set(keys(out))
     assert all(row["test_accuracy"] is not None for row in rows)
     assert load_within(out, max_parameters=9000).n_parameters == 8736
+
+
+def test_the_audit_log_and_the_checkpoint_replay_into_the_trained_network(study):
+    out, _, _ = study
+    grown = 0
+    for key in keys(out):
+        trained = checkpoint.load(out / "trials" / key / "last.pt").spec
+        assert replay(out / "logs" / "expansions" / f"{key}.parquet").spec == trained
+        assert replay(out / "trials" / key).spec == trained
+        grown += trained.layers != (1, 1, 1)
+    assert grown
 
 
 def test_the_same_command_again_starts_nothing(study):

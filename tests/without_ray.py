@@ -5,6 +5,7 @@ from pathlib import Path
 from secnn.config import TrialConfig
 from secnn.data import load_dataset
 from secnn.trial import Trial
+from study import retrain
 from study.command import parser
 from study.run import describe
 from study.store import TrialStore, open_study
@@ -17,9 +18,10 @@ def run(arguments: tuple, out: Path, epochs: int | None = None) -> None:
     data = load_dataset(asked.dataset)
     study = describe(asked, data)
     open_study(out, study)
-    for key, fields in study["trials"].items():
-        config = TrialConfig.from_dict(fields)
-        store = TrialStore(out, key, identity(study, config))
+    for key in study["trials"]:
+        study = retrain.resolved(out, study, [key])
+        config = TrialConfig.from_dict(study["trials"][key])
+        store = TrialStore(out, key, identity(study, key, config))
         with store.fence:
             trial = Trial(config, data, ladder=store.ladder)
             store.resume(trial)
