@@ -26,22 +26,25 @@ class Growth:
     """What a criterion may look at.
 
     Attributes:
-        epoch: epochs trained, from 1.
+        losses: validation loss after each epoch so far.
         expansions: those made so far, in order.
         current: η_c of the network, None if the criterion does not ask for scores.
         candidates: every expansion that fits.
         generator: source of randomness.
         parameters: of the network, p.
-        losses: validation loss after each epoch.
     """
 
-    epoch: int
+    losses: Sequence[float]
     expansions: Sequence[Expansion]
     current: float | None
     candidates: Sequence[Candidate]
     generator: torch.Generator
     parameters: int
-    losses: Sequence[float]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return len(self.losses)
 
 
 @dataclass(frozen=True)

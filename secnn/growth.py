@@ -105,7 +105,7 @@ def consider(
         current = None
         candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
     generator = torch.Generator().manual_seed(seed)
-    growth = Growth(len(losses), made, current, candidates, generator, network.n_parameters, losses)
+    growth = Growth(losses, made, current, candidates, generator, network.n_parameters)
     decision = criterion.decide(growth)
     return Considered(current, candidates, decision)
 

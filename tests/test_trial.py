@@ -18,7 +18,7 @@ TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
 # Grows by layers and channels, halves its learning rate, and spends epochs in the cooldown.
 CONFIG = TrialConfig(
     tau=1.001,
-    lam=3e-6,
+    lam=1e-5,
     learning_rate=2e-2,
     epochs=7,
     cooldown=1,
