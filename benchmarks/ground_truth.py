@@ -118,7 +118,7 @@ def name_of(name: str, seed: int, proposal: str, expansion: Expansion | None) ->
 def train(asked: argparse.Namespace) -> None:
     """Write realised-SEED.csv."""
     data = load_dataset(asked.dataset)
-    for seed, name in itertools.product(asked.seeds, STAGES):
+    for seed, name in itertools.product(asked.seeds, asked.stages):
         trial, file = stage(name, seed, data), FOLDER / f"realised-{seed}.csv"
         for proposal, expansion in candidates():
             named = name_of(name, seed, proposal, expansion)
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "score", "judge"])
     parser.add_argument("dataset", nargs="?")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     asked = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)

@@ -17,8 +17,10 @@ TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
 
 # Grows by layers and channels, halves its learning rate, and spends epochs in the cooldown.
 CONFIG = TrialConfig(
-    tau=1.001,
-    lam=1e-5,
+    tau=0.5,
+    lam=3e-6,
+    capacity=2,
+    layers=(1, 2, 2),
     learning_rate=2e-2,
     epochs=7,
     cooldown=1,
@@ -137,7 +139,7 @@ def test_records_tell_what_happened(digits, whole):
     assert [r["epoch"] for r in chosen] == grown
     assert all(r["logit_change"] < 0.01 for r in chosen)
     for row in records:
-        assert (row["eta_current"] is None) == (row["best_layer_ratio"] is None)
+        assert (row["eta_current"] is None) == (row["best_channels_ratio"] is None)
 
 
 def test_the_ladder_holds_firsts_and_bests(digits):
