@@ -66,7 +66,11 @@ def _activate(block: Block, x: Tensor, kernel: str) -> Tensor:
 
 
 def attach_layer(
-    expansion: AddLayer, network: SECNN, passage: Passage, generator: torch.Generator
+    expansion: AddLayer,
+    network: SECNN,
+    passage: Passage,
+    generator: torch.Generator,
+    filters: None = None,
 ) -> Gradients:
     """The new convolution is the identity and its batch norm passes it on, so that its input, the
     block's last activation before pooling, is its output too."""
@@ -89,12 +93,16 @@ def attach_layer(
 
 
 def attach_channels(
-    expansion: AddChannels, network: SECNN, passage: Passage, generator: torch.Generator
+    expansion: AddChannels,
+    network: SECNN,
+    passage: Passage,
+    generator: torch.Generator,
+    filters: Sequence[Tensor] | None = None,
 ) -> Gradients:
     """The new channels are a branch from the block's input to those who read the block's output,
     whose recorded gradients flow back into it."""
     grown = copy.deepcopy(network)
-    expansion.apply(grown, generator=generator)
+    expansion.apply(grown, generator=generator, filters=filters)
     block, wide = network.blocks[expansion.block], grown.blocks[expansion.block]
     branch = _Branch(block, wide)
     branch.calibrate(passage.inputs, network.kernel)
@@ -204,5 +212,6 @@ ATTACHMENTS: dict[type[Expansion], Callable[..., Gradients]] = {
     AddLayer: attach_layer,
     AddChannels: attach_channels,
 }
-"""Kind of expansion → function (expansion, network, its block's passage, generator) → `Gradients`.
+"""Kind of expansion → function (expansion, network, its block's passage, generator, filters) →
+`Gradients`.
 Expansions without an entry are scored on a grown copy."""

@@ -9,6 +9,7 @@ from secnn.criterion import CRITERIA
 from secnn.fisher import FISHERS
 from secnn.kernels import KERNELS
 from secnn.network import NetworkSpec
+from secnn.proposal import PROPOSALS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -30,16 +31,21 @@ class TrialConfig:
             for all further ones.
         interval: epochs between expansions of the controls `random`, `schedule` and
             `layers-first`.
+        plateau: if above 0, the criterion is asked only when validation loss has not fallen for so
+            many epochs (`secnn.criterion.AtPlateau`).
         batch_size: images a step; the epoch is cut into equal batches of at most this many.
         learning_rate: Adam's, at the start.
         patience: epochs without better validation accuracy after which the learning rate halves.
             An expansion keeps the rate and the best accuracy, and starts the count anew.
+        decay: part of the epochs, at the end, over which the learning rate falls linearly to zero
+            and nothing grows; 0 is the paper's.
         l1: weight of the sum of absolute parameters in the loss.
         dropout, head_dropout, negative_slope, channels: the network's, see `NetworkSpec`.
         layers: of each block at the start; the last entry holds for all further blocks.
         score_samples: training images that scores are computed from, N.
         fisher: a key of `secnn.fisher.FISHERS`.
         damping: see `natural_expansion_score`.
+        proposal: a key of `secnn.proposal.PROPOSALS`: the filters of new channels.
         kernel: "fused" on CPUs, "reference" (plain PyTorch), "auto" (fused on a CPU where it can be
             built, else reference), or "graph": the reference, recorded once an epoch and replayed,
             on a GPU as a CUDA graph.
@@ -60,9 +66,11 @@ class TrialConfig:
     capacity: int = 10
     channel_steps: tuple[int, ...] = (2, 4)
     interval: int = 11
+    plateau: int = 0
     batch_size: int = 512
     learning_rate: float = 2e-3
     patience: int = 15
+    decay: float = 0.0
     l1: float = 1e-5
     dropout: float = 0.1
     head_dropout: float = 0.05
@@ -72,6 +80,7 @@ class TrialConfig:
     score_samples: int = 512
     fisher: str = "diagonal"
     damping: float = 1e-8
+    proposal: str = "noise"
     kernel: str = "auto"
     precision: str = "auto"
     max_parameters: int | None = None
@@ -90,7 +99,7 @@ class TrialConfig:
         _expect("batch_size", self.batch_size >= 3, "at least 3", self)
         for name in _NOT_NEGATIVE:
             _expect(name, getattr(self, name) >= 0, "0 or more", self)
-        for name in ("dropout", "head_dropout"):
+        for name in ("dropout", "head_dropout", "decay"):
             _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
         _expect("negative_slope", 0 < self.negative_slope <= 1, "in (0, 1]", self)
         for name in ("channel_steps", "channels", "layers"):
@@ -104,6 +113,15 @@ class TrialConfig:
             value = getattr(self, name)
             _expect(name, value is None or value > 0, "a number above 0, or none", self)
         _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
+
+    @property
+    def decay_epochs(self) -> int:
+        """Epochs at the end in which the learning rate falls."""
+        return round(self.decay * self.epochs)
+
+    def rate_factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in `epoch`, counted from 1."""
+        return min(1.0, (self.epochs - epoch + 1) / (self.decay_epochs + 1))
 
     def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
         """The starting network's shape, for images C×H×W.
@@ -138,6 +156,7 @@ class TrialConfig:
 _CHOICES = {
     "criterion": tuple(CRITERIA),
     "fisher": tuple(FISHERS),
+    "proposal": tuple(PROPOSALS),
     "kernel": KERNELS,
     "precision": PRECISIONS,
 }
@@ -151,7 +170,7 @@ _POSITIVE = (
     "score_samples",
     "damping",
 )
-_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1")
+_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1", "plateau")
 
 
 def _expect(name: str, condition: bool, expected: str, config: TrialConfig) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 
 from secnn.expansion import AddChannels, AddLayer, Expansion
-from secnn.score import Candidate
+from secnn.score import Candidate, ratio
 
 if TYPE_CHECKING:
     from secnn.config import TrialConfig
@@ -31,6 +31,8 @@ class Growth:
         current: η_c of the network, None if the criterion does not ask for scores.
         candidates: every expansion that fits.
         generator: source of randomness.
+        parameters: of the network, p.
+        losses: validation loss after each epoch.
     """
 
     epoch: int
@@ -38,6 +40,8 @@ class Growth:
     current: float | None
     candidates: Sequence[Candidate]
     generator: torch.Generator
+    parameters: int
+    losses: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,89 @@ class Natural:
 
 
 @dataclass(frozen=True)
+class Density:
+    """Gain for its price: the candidate with the highest (η − η_c)/Δp, if that exceeds τ·η_c/p.
+
+    A candidate whose parameters are worth as much as the network's own have on average has a
+    density of 1, whatever its size, where the paper's ratio tends to 1 + Δp/p.
+    """
+
+    tau: float
+    scored: ClassVar[bool] = True
+
+    def decide(self, growth: Growth) -> Decision:
+        return _most(growth, lambda c: c.density, self.tau, "density")
+
+
+@dataclass(frozen=True)
+class Confident:
+    """The same for a gain that is beyond doubt: the candidate whose gain, free of the bias by
+    sampling noise, has the highest lower bound of its 95 % interval per Δp·η_c/p, if above τ."""
+
+    tau: float
+    scored: ClassVar[bool] = True
+
+    def decide(self, growth: Growth) -> Decision:
+        def bound(c: Candidate) -> float:
+            return ratio(c.gain_low, c.added_parameters * growth.current / growth.parameters)
+
+        return _most(growth, bound, self.tau, "certain density")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The candidate with the highest gain free of the bias by sampling noise, whatever its size, if
+    the gain exceeds τ·η_c/100."""
+
+    tau: float
+    scored: ClassVar[bool] = True
+
+    def decide(self, growth: Growth) -> Decision:
+        def share(c: Candidate) -> float:
+            return ratio(100 * c.gain_unbiased, growth.current)
+
+        return _most(growth, share, self.tau, "gain in % of eta_c")
+
+
+def _most(growth: Growth, worth: Callable[[Candidate], float], tau: float, name: str) -> Decision:
+    """The candidate of the highest worth, of equals the first, if that exceeds τ."""
+    if not growth.candidates:
+        return Decision(None, "nothing fits")
+    worths = [worth(c) for c in growth.candidates]
+    if not all(map(math.isfinite, worths)):
+        return Decision(None, "a score is not finite")
+    highest = max(worths)
+    winner = growth.candidates[worths.index(highest)]
+    grows = highest > tau
+    reason = f"{name} = {highest:.4g} {'>' if grows else '<='} tau = {tau:g}"
+    return Decision(winner.expansion if grows else None, reason)
+
+
+@dataclass(frozen=True)
+class AtPlateau:
+    """Another criterion, asked only when training has slowed: when the lowest validation loss of
+    the last `patience` epochs is not below `SLOWED` times the lowest before."""
+
+    criterion: Criterion
+    patience: int
+
+    @property
+    def scored(self) -> bool:
+        """Whether the other one is."""
+        return self.criterion.scored
+
+    def decide(self, growth: Growth) -> Decision:
+        before, since = growth.losses[: -self.patience], growth.losses[-self.patience :]
+        if not before or min(since) < SLOWED * min(before):
+            return Decision(None, f"training has not slowed in {self.patience} epochs")
+        return self.criterion.decide(growth)
+
+
+SLOWED = 0.99
+"""A fall of the validation loss by less than this factor counts as no progress."""
+
+
+@dataclass(frozen=True)
 class Never:
     """Control: the starting network, trained on."""
 
@@ -100,6 +187,11 @@ class Never:
 
     def decide(self, growth: Growth) -> Decision:
         return Decision(None, "never")
+
+
+def _due(growth: Growth, interval: int) -> bool:
+    """After epochs 1, 1 + `interval`, …: as early as a rule that reads scores."""
+    return growth.epoch % interval == 1 % interval and len(growth.candidates) > 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +202,7 @@ class Random:
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if growth.epoch % self.interval or not growth.candidates:
+        if not _due(growth, self.interval):
             return Decision(None, f"not due: every {self.interval} epochs")
         drawn = torch.randint(len(growth.candidates), (), generator=growth.generator).item()
         return Decision(growth.candidates[drawn].expansion, "drawn at random")
@@ -125,7 +217,7 @@ class Schedule:
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if growth.epoch % self.interval or not growth.candidates:
+        if not _due(growth, self.interval):
             return Decision(None, f"not due: every {self.interval} epochs")
         fitting = [c.expansion for c in growth.candidates]
         turns = sorted(fitting, key=_turn)
@@ -142,7 +234,7 @@ class LayersFirst:
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if growth.epoch % self.interval or not growth.candidates:
+        if not _due(growth, self.interval):
             return Decision(None, f"not due: every {self.interval} epochs")
         widened = Counter(e.block for e in growth.expansions if isinstance(e, AddChannels))
         fitting = [c.expansion for c in growth.candidates]
@@ -158,8 +250,20 @@ def _turn(expansion: Expansion) -> tuple[bool, int]:
 
 CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "natural": lambda config: Natural(config.tau),
+    "density": lambda config: Density(config.tau),
+    "confident": lambda config: Confident(config.tau),
+    "gain": lambda config: Gain(config.tau),
     "never": lambda config: Never(),
     "random": lambda config: Random(config.interval),
     "schedule": lambda config: Schedule(config.interval),
     "layers-first": lambda config: LayersFirst(config.interval),
 }
+
+THRESHOLDED = ("natural", "density", "confident", "gain")
+"""The criteria that read τ, λ and scores."""
+
+
+def make_criterion(config: TrialConfig) -> Criterion:
+    """The criterion that `config` names, gated by a plateau if it says so."""
+    criterion = CRITERIA[config.criterion](config)
+    return AtPlateau(criterion, config.plateau) if config.plateau else criterion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
@@ -44,6 +45,7 @@ class AddLayer:
         optimizer: Optimizer | None = None,
         images: Tensor | None = None,
         generator: torch.Generator | None = None,
+        filters: Sequence[Tensor] | None = None,
     ) -> None:
         """Grow `network` in place.
 
@@ -53,6 +55,7 @@ class AddLayer:
                 statistics, so that the function is kept in training mode as well; without them it
                 is kept in evaluation mode only.
             generator: source of the noise (CPU).
+            filters: of no use to a layer, which starts as the identity.
 
         Raises:
             ValueError: no such block, or the block is full.
@@ -76,10 +79,11 @@ class AddLayer:
 class AddChannels:
     """Widen every layer of `block` by `channels` (arXiv:2401.05686, section 3.2).
 
-    New weights, in the block and in those who read its output, are Gaussian noise of 1e-4, so that
-    the new channels hardly reach the logits at first. With L layers of width C, C₀ input channels
-    and k new ones this adds k(9C₀ + 3) + (L−1)(9(2Ck + k²) + 2k) parameters in the block, and to
-    its consumers 9C'k for a following block of width C', or `maps`·k for the head.
+    New weights, in the block (but see `secnn.proposal`) and in those who read its output, are
+    Gaussian noise of 1e-4, so that the new channels hardly reach the logits at first. With L layers
+    of width C, C₀ input channels and k new ones this adds
+    k(9C₀ + 3) + (L−1)(9(2Ck + k²) + 2k) parameters in the block, and to its consumers 9C'k for a
+    following block of width C', or `maps`·k for the head.
     """
 
     block: int
@@ -108,8 +112,12 @@ class AddChannels:
         optimizer: Optimizer | None = None,
         images: Tensor | None = None,
         generator: torch.Generator | None = None,
+        filters: Sequence[Tensor] | None = None,
     ) -> None:
         """Grow `network` in place; arguments as in `AddLayer.apply`.
+
+        `filters` (see `secnn.proposal`) holds for each layer of the block the new channels' weights
+        over its old inputs, `channels`×I×3×3; without them they are noise as well.
 
         Raises:
             ValueError: no such block, or `channels` below 1.
@@ -125,6 +133,8 @@ class AddChannels:
             widen_inputs(layer.conv, self.channels, optimizer, generator)
         for conv in network.consumers(self.block):
             widen_inputs(conv, self.channels, optimizer, generator)
+        for layer, some in zip(block.layers, filters or (), strict=filters is not None):
+            layer.conv.weight.data[old:, : some.shape[1]] = some
         if images is not None:
             calibrate(network, self.block, dict.fromkeys(block.layers, old), images)
 

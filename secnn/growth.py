@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secnn.config import TrialConfig
-from secnn.criterion import CRITERIA, Decision, Growth
+from secnn.criterion import Decision, Growth, make_criterion
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.network import SECNN, count_flops
 from secnn.record import ExpansionRecord
@@ -56,8 +56,12 @@ class Considered:
                 eta_regularized=c.regularized,
                 ratio=c.ratio,
                 gain=c.gain,
+                gain_unbiased=c.gain_unbiased,
                 gain_low=c.gain_low,
                 gain_high=c.gain_high,
+                gain_per_parameter=c.gain_per_parameter,
+                density=c.density,
+                predicted_reduction=c.predicted_reduction,
                 chosen=c.expansion == chosen,
                 reason=self.decision.reason,
                 logit_change=logit_change if c.expansion == chosen else None,
@@ -75,25 +79,34 @@ def consider(
     config: TrialConfig,
     scoring_set: tuple[Tensor, Tensor],
     made: Sequence[Expansion],
-    epoch: int,
+    losses: Sequence[float],
     seed: int,
 ) -> Considered:
-    """Ask the criterion of `config` what to do after `epoch`, having `made` expansions so far.
+    """Ask the criterion of `config` what to do, having `made` expansions and measured the
+    validation `losses`, one an epoch, so far.
 
     `scoring_set` holds normalised images and labels; `seed` decides all noise, so that the chosen
     expansion can be made as it was scored.
     """
-    criterion = CRITERIA[config.criterion](config)
+    criterion = make_criterion(config)
     expansions = affordable(network, config, channel_step(config, made))
     if criterion.scored:
         current, candidates = score_candidates(
-            network, *scoring_set, expansions, config.lam, config.fisher, config.damping, seed
+            network,
+            *scoring_set,
+            expansions,
+            config.lam,
+            config.fisher,
+            config.damping,
+            seed,
+            config.proposal,
         )
     else:
         current = None
         candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
     generator = torch.Generator().manual_seed(seed)
-    decision = criterion.decide(Growth(epoch, made, current, candidates, generator))
+    growth = Growth(len(losses), made, current, candidates, generator, network.n_parameters, losses)
+    decision = criterion.decide(growth)
     return Considered(current, candidates, decision)
 
 

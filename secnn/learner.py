@@ -47,10 +47,11 @@ class Learner:
         """Adam's, now."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def train(self, data: ImageData) -> Metrics:
-        """One epoch."""
-        config = self.config
-        return train_epoch(
+    def train(self, data: ImageData, rate: float | None = None) -> Metrics:
+        """One epoch, at learning rate `rate` if it is given instead of the schedule's."""
+        config, scheduled = self.config, self.learning_rate
+        self.optimizer.param_groups[0]["lr"] = scheduled if rate is None else rate
+        trained = train_epoch(
             self.network,
             self.optimizer,
             data,
@@ -59,6 +60,8 @@ class Learner:
             self.precision,
             self.graph,
         )
+        self.optimizer.param_groups[0]["lr"] = scheduled
+        return trained
 
     def validate(self, data: ImageData) -> Metrics:
         """Loss and accuracy on the validation images."""

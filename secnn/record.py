@@ -46,8 +46,10 @@ class EpochRecord:
 @dataclass(frozen=True)
 class ExpansionRecord:
     """A candidate that was considered after `epoch`, chosen or not, with the decision's reason.
-    `gain` is η − η_c with its 95 % interval. `channels` is null for a layer, the scores are null
-    for criteria that do not ask for them."""
+    `channels` is null for a layer, the scores are null for criteria that do not ask for them; they
+    are those of `secnn.score.Candidate`: `gain` is η − η_c, `gain_unbiased` the same without its
+    sampling noise, with the 95 % interval `gain_low` to `gain_high`; `predicted_reduction` is in
+    nats."""
 
     epoch: int
     kind: str
@@ -58,8 +60,12 @@ class ExpansionRecord:
     eta_regularized: float | None
     ratio: float | None
     gain: float | None
+    gain_unbiased: float | None
     gain_low: float | None
     gain_high: float | None
+    gain_per_parameter: float | None
+    density: float | None
+    predicted_reduction: float | None
     chosen: bool
     reason: str
     logit_change: float | None

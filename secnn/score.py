@@ -15,6 +15,7 @@ from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.fisher import FISHERS, flatten
 from secnn.gradients import CHUNK, evaluating, record
 from secnn.network import SECNN
+from secnn.proposal import propose_filters
 
 
 def natural_expansion_score(
@@ -23,6 +24,8 @@ def natural_expansion_score(
     labels: Tensor,
     fisher: str = "diagonal",
     damping: float = 1e-8,
+    *,
+    unbiased: bool = False,
 ) -> float:
     """η = gᵀF⁻¹g (arXiv:2401.05686, section 3.1).
 
@@ -36,12 +39,14 @@ def natural_expansion_score(
         labels: class indices N.
         fisher: a key of `secnn.fisher.FISHERS`.
         damping: added to F's diagonal, in its unit (squared loss per squared parameter).
+        unbiased: leave out what each sample has with itself, which is sampling noise of about 1/N
+            for each parameter: η_U of `secnn.fisher.Fisher`. nan for a single image.
 
     Raises:
         ValueError: unknown `fisher`, no images, or `damping` not above 0.
     """
     _check(images, fisher, damping)
-    return FISHERS[fisher](network, images, labels, damping)
+    return FISHERS[fisher](network, images, labels, damping, unbiased)
 
 
 def _check(images: Tensor, fisher: str, damping: float) -> None:
@@ -64,8 +69,17 @@ def regularize(score: float, lam: float, added_parameters: int) -> float:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An expansion and its worth: Δp, η, η_reg and η_reg/η_c, and the gain η − η_c with the bounds
-    of its 95 % interval, sampling error alone; all but Δp None if not computed."""
+    """An expansion and its worth; all but the first two None if not computed.
+
+    Attributes:
+        added_parameters: Δp.
+        score, regularized, ratio: η, η_reg and η_reg/η_c.
+        gain: η − η_c, of which sampling noise alone makes about Δp/N.
+        gain_unbiased: the same without the noise, from η_U of `secnn.fisher.Fisher`; may be
+            negative.
+        gain_low, gain_high: bounds of its 95 % interval, sampling error alone.
+        density: (gain/Δp) / (η_c/p): worth of a new parameter in that of an old one.
+    """
 
     expansion: Expansion
     added_parameters: int
@@ -73,8 +87,22 @@ class Candidate:
     regularized: float | None = None
     ratio: float | None = None
     gain: float | None = None
+    gain_unbiased: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    density: float | None = None
+
+    @property
+    def gain_per_parameter(self) -> float | None:
+        """`gain_unbiased`/Δp."""
+        return None if self.gain_unbiased is None else self.gain_unbiased / self.added_parameters
+
+    @property
+    def predicted_reduction(self) -> float | None:
+        """`gain_unbiased`/2, in nats: what one natural-gradient step would remove from the loss
+        with the new parameters beyond what it would without them, were the loss quadratic with
+        Hessian F."""
+        return None if self.gain_unbiased is None else self.gain_unbiased / 2
 
 
 def propose(network: SECNN, channels: int) -> list[Expansion]:
@@ -94,6 +122,7 @@ def score_candidates(
     fisher: str = "diagonal",
     damping: float = 1e-8,
     seed: int = 0,
+    proposal: str = "noise",
 ) -> tuple[float, list[Candidate]]:
     """η_c of the network as it is, and a `Candidate` for each of `expansions`.
 
@@ -103,11 +132,11 @@ def score_candidates(
     applied to a copy each. The noise depends on `seed` alone; the images serve to calibrate new
     batch norms as well. Arguments and errors as for `natural_expansion_score`.
 
-    The interval of a gain is ± 1.96 standard deviations over `RESAMPLES` bootstrap resamples of the
-    images.
+    The interval of `gain_unbiased` is ± 1.96 standard deviations over `RESAMPLES` bootstrap
+    resamples of the images, F staying that of all.
     """
     _check(images, fisher, damping)
-    old, new = _samples(network, images, labels, expansions, seed)
+    old, new = _samples(network, images, labels, expansions, seed, proposal)
     approximation, weights = FISHERS[fisher], _weights(len(images), seed).to(images)
     before = approximation.statistic(old, weights, damping)
     current = approximation.score(before, weights, damping)
@@ -116,11 +145,11 @@ def score_candidates(
         if expansion in new:
             after = before + approximation.statistic(new[expansion], weights, damping)
         else:
-            samples = _copied(network, images, labels, expansion, seed)
+            samples = _copied(network, images, labels, expansion, seed, proposal)
             after = approximation.statistic(samples, weights, damping)
         scores = approximation.score(after, weights, damping)
         candidates.append(_candidate(network, expansion, scores, current, lam))
-    return current[0].item(), candidates
+    return current[0, 0].item(), candidates
 
 
 RESAMPLES = 20
@@ -139,15 +168,22 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _samples(
-    network: SECNN, images: Tensor, labels: Tensor, expansions: Sequence[Expansion], seed: int
+    network: SECNN,
+    images: Tensor,
+    labels: Tensor,
+    expansions: Sequence[Expansion],
+    seed: int,
+    proposal: str,
 ) -> tuple[Tensor, dict[Expansion, Tensor]]:
     """Per-sample gradients N×p of the parameters, and of those that each expansion would add."""
     old: list[Tensor] = []
     new: dict[Expansion, list[Tensor]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
     with evaluating(network, network.kernel):
         through = passages(network, images)
+        filters = propose_filters(proposal, network, new, images, labels, seed)
         attached = {
-            e: ATTACHMENTS[type(e)](e, network, through[e.block], _generator(seed)) for e in new
+            e: ATTACHMENTS[type(e)](e, network, through[e.block], _generator(seed), filters[e])
+            for e in new
         }
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
             recording = record(network, some, theirs)
@@ -158,31 +194,35 @@ def _samples(
 
 
 def _copied(
-    network: SECNN, images: Tensor, labels: Tensor, expansion: Expansion, seed: int
+    network: SECNN, images: Tensor, labels: Tensor, expansion: Expansion, seed: int, proposal: str
 ) -> Tensor:
     """Per-sample gradients of a copy to which the expansion was applied."""
     grown = copy.deepcopy(network)
-    expansion.apply(grown, images=images, generator=_generator(seed))
-    return _samples(grown, images, labels, [], seed)[0]
+    filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
+    expansion.apply(grown, images=images, generator=_generator(seed), filters=filters)
+    return _samples(grown, images, labels, [], seed, proposal)[0]
 
 
 def _candidate(
     network: SECNN, expansion: Expansion, scores: Tensor, current: Tensor, lam: float
 ) -> Candidate:
-    """From the scores with equal weights (first) and with resampled ones."""
-    added = expansion.added_parameters(network)
-    gains = scores - current
-    score, gain, margin = scores[0].item(), gains[0].item(), 1.96 * gains[1:].std().item()
+    """From η and η_U, 2×B, with equal weights (first) and with resampled ones."""
+    added, gains = expansion.added_parameters(network), scores - current
+    score, eta = scores[0, 0].item(), current[0, 0].item()
+    gain, unbiased = gains[:, 0].tolist()
+    margin = 1.96 * gains[1, 1:].std().item()
     regularized = regularize(score, lam, added)
     return Candidate(
         expansion,
         added,
         score,
         regularized,
-        ratio(regularized, current[0].item()),
+        ratio(regularized, eta),
         gain,
-        gain - margin,
-        gain + margin,
+        unbiased,
+        unbiased - margin,
+        unbiased + margin,
+        ratio(gain / added, eta / network.n_parameters),
     )
 
 

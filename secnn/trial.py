@@ -17,6 +17,7 @@ from secnn.expansion import Expansion, from_dict, largest_logit_change
 from secnn.growth import NOT_CONSIDERED, consider
 from secnn.learner import Learner, place
 from secnn.network import SECNN, count_flops
+from secnn.proposal import propose_filters
 from secnn.record import EpochRecord, ExpansionRecord, TrialRecord
 from secnn.rungs import Rungs
 from secnn.training import Metrics, evaluate, normalize, restart_patience
@@ -85,16 +86,16 @@ class Trial:
         epoch = self.epoch + 1
         with self._randomness(epoch):
             self.network.anneal_slopes(self.config.cooldown)
-            rate = self.learner.learning_rate
+            rate = self.learner.learning_rate * self.config.rate_factor(epoch)
             started = time.perf_counter()
-            trained = self._train(epoch)
+            trained = self._train(epoch, rate)
             evaluated = time.perf_counter()
             validated = self.learner.validate(self.data)
             finished = time.perf_counter()
             self.learner.scheduler.step(validated.accuracy)
             before = self._shape()
             self._keep(epoch, trained, validated)
-            grown = self._grow(epoch)
+            grown = self._grow(epoch, validated.loss)
         record = EpochRecord(
             epoch=epoch,
             **before,
@@ -154,7 +155,8 @@ class Trial:
         Raises:
             ValueError: the content belongs to another configuration or other data.
         """
-        if content.get("config") != self.config.to_dict():
+        # Compared as configurations: a setting that is newer than the file has its default there.
+        if TrialConfig.from_dict(content["config"]) != self.config:
             raise ValueError("content: a trial of another configuration; start a new trial")
         if content["data"]["fingerprint"] != self.data.fingerprint:
             raise ValueError("content: a trial on other data; start a new trial")
@@ -191,8 +193,8 @@ class Trial:
         drawn = drawn.to(self.device)
         return normalize(self.data.train_images[drawn], self.data), self.data.train_labels[drawn]
 
-    def _train(self, epoch: int) -> Metrics:
-        trained = self.learner.train(self.data)
+    def _train(self, epoch: int, rate: float) -> Metrics:
+        trained = self.learner.train(self.data, rate)
         if not math.isfinite(trained.loss):
             raise TrialDiverged(
                 f"epoch {epoch}: the training loss is {trained.loss}; lower learning_rate "
@@ -227,13 +229,18 @@ class Trial:
         if epoch == self.config.epochs:
             self.rungs.close_size()
 
-    def _grow(self, epoch: int) -> dict:
+    def _grow(self, epoch: int, loss: float) -> dict:
         """Consider the candidates and make the chosen one; the columns of the epoch's record."""
         since = math.inf if self._last_expansion is None else epoch - self._last_expansion
-        if since <= self.config.cooldown or epoch == self.config.epochs:
+        if since <= self.config.cooldown or epoch >= self.config.epochs - self.config.decay_epochs:
             return NOT_CONSIDERED
         considered = consider(
-            self.network, self.config, self._scoring_set, self.expansions, epoch, self._seed(epoch)
+            self.network,
+            self.config,
+            self._scoring_set,
+            self.expansions,
+            [*(r.val_loss for r in self.records), loss],
+            self._seed(epoch),
         )
         chosen, change = considered.decision.expansion, None
         if chosen is not None:
@@ -242,12 +249,15 @@ class Trial:
         return considered.columns(change)
 
     def _expand(self, expansion: Expansion, epoch: int) -> float:
-        """Grow, with the noise that was scored; how far the logits moved."""
+        """Grow, with the weights that were scored; how far the logits moved."""
         self.rungs.close_size()
-        images, _ = self._scoring_set
-        before = self._logits(images)
-        generator = torch.Generator().manual_seed(self._seed(epoch))
-        expansion.apply(self.network, self.learner.optimizer, images, generator)
+        images, labels = self._scoring_set
+        before, seed = self._logits(images), self._seed(epoch)
+        filters = propose_filters(
+            self.config.proposal, self.network, [expansion], images, labels, seed
+        )
+        generator = torch.Generator().manual_seed(seed)
+        expansion.apply(self.network, self.learner.optimizer, images, generator, filters[expansion])
         restart_patience(self.learner.scheduler)
         self.expansions.append(expansion)
         self._last_expansion = epoch

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import random
 
 import pytest
@@ -213,12 +214,72 @@ def test_approximations_agree_where_they_must():
     samples = torch.diag(torch.rand(6, generator=torch.Generator().manual_seed(0)).double() + 0.1)
     weights = torch.full((1, 6), 1 / 6).double()
     scores = {
-        name: fisher.score(fisher.statistic(samples, weights, 1e-3), weights, 1e-3).item()
+        name: fisher.score(fisher.statistic(samples, weights, 1e-3), weights, 1e-3)[0].item()
         for name, fisher in FISHERS.items()
     }
     assert scores["exact"] == pytest.approx(scores["diagonal"])
     # With the mean gradient squared in place of the mean square every term saturates at 1.
     assert scores["diagonal"] < 1 < scores["batch"] < 6
+
+
+# --- the score without its noise ----------------------------------------------------------
+
+
+def dense(name, rows, damping):
+    """F + damping·I with all entries written out."""
+    information, mean = rows.T @ rows / len(rows), rows.mean(0)
+    matrices = {
+        "diagonal": torch.diag(information.diagonal()),
+        "batch": torch.diag(mean.square()),
+        "exact": information,
+    }
+    return matrices[name] + damping * torch.eye(rows.shape[1]).double()
+
+
+@pytest.mark.parametrize("fisher", FISHERS)
+def test_the_unbiased_score_is_the_mean_over_pairs(fisher, make_network, draw_images):
+    network = make_network(channels=(2, 3, 2), units=4, image_size=(8, 11))
+    images, labels = draw_images(network, 9)
+    rows = flat(one_at_a_time(network, images, labels))
+    inverse = torch.linalg.inv(dense(fisher, rows, 1e-3))
+    pairs = [a @ inverse @ b for a, b in itertools.permutations(rows, 2)]
+    found = FISHERS[fisher](network, images, labels, 1e-3, unbiased=True)
+    assert found == pytest.approx(sum(pairs).item() / len(pairs), rel=1e-6)
+
+
+@pytest.mark.parametrize("fisher", FISHERS)
+def test_resampled_weights_count_pairs_of_different_samples(fisher):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    weights = torch.tensor([[0.2] * 5, [0.4, 0.0, 0.2, 0.2, 0.2], [0.0, 0.6, 0.0, 0.0, 0.4]])
+    pairs = rows @ torch.linalg.inv(dense(fisher, rows, 0.1)) @ rows.T
+    compute = FISHERS[fisher]
+    found = compute.score(compute.statistic(rows, weights, 0.1), weights.double(), 0.1)
+    for row, biased, unbiased in zip(weights.double(), *found, strict=True):
+        products = torch.outer(row, row)
+        assert biased.item() == pytest.approx((products * pairs).sum().item())
+        apart = products - torch.diag(products.diagonal())
+        expected = ((apart * pairs).sum() / apart.sum()).item()
+        assert unbiased.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("fisher", ["diagonal", "exact"])
+def test_random_signs_score_nothing_without_the_noise(fisher):
+    """Over all 2^N signs, equally likely, η has mean tr(K)/N², and η_U zero."""
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights, compute, scores = torch.full((1, 6), 1 / 6).double(), FISHERS[fisher], []
+    for signs in itertools.product([-1.0, 1.0], repeat=6):
+        signed = rows * torch.tensor(signs).double()[:, None]
+        scores.append(compute.score(compute.statistic(signed, weights, 0.01), weights, 0.01))
+    biased, unbiased = torch.stack(scores).mean(0)
+    trace = (rows @ torch.linalg.inv(dense(fisher, rows, 0.01)) @ rows.T).trace()
+    assert biased.item() == pytest.approx(trace.item() / 36)
+    assert unbiased.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_single_sample_has_no_pair(make_network, draw_images):
+    network = make_network()
+    assert math.isnan(diagonal(network, *draw_images(network, 1), 1e-8, unbiased=True))
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 13, 1000])

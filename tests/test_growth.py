@@ -15,6 +15,8 @@ from secnn.network import count_flops
 from secnn.record import EpochRecord
 from secnn.score import natural_expansion_score, propose, score_candidates
 
+GAINS = ("gain", "gain_unbiased", "gain_low", "gain_high", "gain_per_parameter", "density")
+GAINS += ("predicted_reduction",)
 CONFIG = TrialConfig(tau=1.01, channel_steps=(2, 4), score_samples=20, interval=1)
 
 
@@ -201,6 +203,8 @@ def test_every_scored_candidate_has_a_record(network, scoring_set):
             assert record.added_parameters == candidate.added_parameters
             scores = (record.eta, record.eta_regularized, record.ratio)
             assert scores == (candidate.score, candidate.regularized, candidate.ratio)
+            for name in GAINS:
+                assert getattr(record, name) == getattr(candidate, name) is not None
             assert record.chosen is (expansion == chosen)
             assert record.reason == considered.decision.reason
             assert record.logit_change == (change if record.chosen else None)

@@ -52,8 +52,9 @@ def test_the_nullable_columns_are_those_of_epochs_without_growth():
     }
     nullable = {field.name for field in schema(ExpansionRecord) if field.nullable}
     assert nullable == {
-        *("channels", "eta", "eta_regularized", "ratio", "gain", "gain_low", "gain_high"),
-        "logit_change",
+        *("channels", "eta", "eta_regularized", "ratio", "logit_change"),
+        *("gain", "gain_unbiased", "gain_low", "gain_high", "gain_per_parameter", "density"),
+        "predicted_reduction",
     }
     assert not any(field.nullable for field in schema(TrialRecord))
 
