@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from secnn.criterion import CRITERIA
 from secnn.fisher import FISHERS
 from secnn.kernels import KERNELS
+from secnn.network import NetworkSpec
 from secnn.proposal import PROPOSALS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -93,14 +94,18 @@ class TrialConfig:
             _expect(name, getattr(self, name) in known, f"one of {', '.join(known)}", self)
         for name in _POSITIVE:
             _expect(name, getattr(self, name) > 0, "a number above 0", self)
+        # An epoch is cut into equal batches: of 2 images at most, one could be left with 1 alone,
+        # of which batch norm knows no variance.
+        _expect("batch_size", self.batch_size >= 3, "at least 3", self)
         for name in _NOT_NEGATIVE:
             _expect(name, getattr(self, name) >= 0, "0 or more", self)
         for name in ("dropout", "head_dropout", "decay"):
             _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
         _expect("negative_slope", 0 < self.negative_slope <= 1, "in (0, 1]", self)
         for name in ("channel_steps", "channels", "layers"):
-            steps = getattr(self, name)
-            _expect(name, bool(steps) and min(steps) >= 1, "numbers of at least 1", self)
+            entries = getattr(self, name)
+            counts = [isinstance(entry, int) and entry >= 1 for entry in entries]
+            _expect(name, bool(counts) and all(counts), "whole numbers of at least 1", self)
         fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
         expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
         _expect("layers", fits, expected, self)
@@ -118,11 +123,24 @@ class TrialConfig:
         """What the learning rate is multiplied by in `epoch`, counted from 1."""
         return min(1.0, (self.epochs - epoch + 1) / (self.decay_epochs + 1))
 
-    @property
-    def starting_layers(self) -> tuple[int, ...]:
-        """Layers of each block at the start."""
+    def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
+        """The starting network's shape, for images C×H×W.
+
+        Raises:
+            ValueError: the images are too small for so many blocks.
+        """
         further = len(self.channels) - len(self.layers)
-        return self.layers + self.layers[-1:] * further
+        return NetworkSpec(
+            input_channels=image_shape[0],
+            image_size=image_shape[1:],
+            classes=classes,
+            channels=self.channels,
+            layers=self.layers + self.layers[-1:] * further,
+            capacity=self.capacity,
+            dropout=self.dropout,
+            head_dropout=self.head_dropout,
+            negative_slope=self.negative_slope,
+        )
 
     def to_dict(self) -> dict:
         """The fields as JSON types."""
@@ -147,7 +165,6 @@ _POSITIVE = (
     "epochs",
     "capacity",
     "interval",
-    "batch_size",
     "learning_rate",
     "patience",
     "score_samples",

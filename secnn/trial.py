@@ -171,20 +171,8 @@ class Trial:
         self.considered = [ExpansionRecord(**fields) for fields in training["considered"]]
 
     def _start(self) -> SECNN:
-        config = self.config
-        input_channels, *size = self.data.image_shape
         with self._randomness(0):
-            return SECNN(
-                input_channels=input_channels,
-                image_size=tuple(size),
-                classes=self.data.classes,
-                channels=config.channels,
-                layers=config.starting_layers,
-                capacity=config.capacity,
-                dropout=config.dropout,
-                head_dropout=config.head_dropout,
-                negative_slope=config.negative_slope,
-            )
+            return SECNN(self.config.start(self.data.image_shape, self.data.classes))
 
     @contextmanager
     def _randomness(self, epoch: int) -> Iterator[None]:

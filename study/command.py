@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import math
 from pathlib import Path
 from typing import NoReturn
 
@@ -146,13 +147,20 @@ def _setting(text: str) -> tuple[str, object]:
     try:
         parsed = ast.literal_eval(value) if not isinstance(default, str) else value
         if isinstance(default, tuple):
-            return name, tuple(parsed) if isinstance(parsed, tuple | list) else (parsed,)
+            parsed = tuple(parsed) if isinstance(parsed, tuple | list) else (parsed,)
+            return name, tuple(map(_finite, parsed))
         if type(default)(parsed) != parsed:
             raise ValueError
-        return name, type(default)(parsed)
+        return name, parsed if isinstance(parsed, str) else type(default)(_finite(parsed))
     except (ValueError, SyntaxError, TypeError):
         example = ",".join(map(str, default)) if isinstance(default, tuple) else default
         raise ValueError(f"--set: expected a value like {name}={example}, got {text}") from None
+
+
+def _finite(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _number(kind: type, condition, expected: str):

@@ -58,6 +58,7 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
     """The content of study.json."""
     preset = PRESETS[asked.preset].for_data(data)
     base = reference(asked, preset.reference)
+    base.start(data.image_shape, data.classes)  # What does not fit is told before anything runs.
     trials = plan(
         base,
         asked.num_samples,

@@ -10,6 +10,7 @@ import pytest
 from secnn.config import KERNELS, PRECISIONS, TrialConfig
 from secnn.criterion import CRITERIA
 from secnn.fisher import FISHERS
+from secnn.network import NetworkSpec
 
 
 def test_the_defaults_are_the_paper_s():
@@ -73,7 +74,8 @@ OTHERS = {
     "dropout": [-0.1, 1.0, math.nan],
     "head_dropout": [-0.1, 1.0],
     "negative_slope": [0.0, 1.5, -0.01],
-    "channels": [(), (16, 0), (-1,)],
+    "batch_size": [1, 2],
+    "channels": [(), (16, 0), (-1,), (16.5,), ("a",)],
     "channel_steps": [(), (0,), (2, -4)],
     "max_parameters": [0, -1],
     "max_flops": [0, -1],
@@ -106,7 +108,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name):
     "fields",
     [
         {"lam": 0, "seed": 0, "cooldown": 0, "l1": 0},
-        {"epochs": 1, "capacity": 1, "interval": 1, "batch_size": 1, "patience": 1},
+        {"epochs": 1, "capacity": 1, "interval": 1, "batch_size": 3, "patience": 1},
         {"dropout": 0, "head_dropout": 0, "negative_slope": 1},
         {"targets": ()},
         {"targets": (100,)},
@@ -122,7 +124,7 @@ def test_the_ends_of_the_ranges_are_allowed(fields):
     ("layers", "starting"), [((1,), (1, 1, 1)), ((2, 3), (2, 3, 3)), ((2, 1, 4), (2, 1, 4))]
 )
 def test_the_last_number_of_layers_holds_for_all_further_blocks(layers, starting):
-    assert TrialConfig(layers=layers).starting_layers == starting
+    assert TrialConfig(layers=layers).start((3, 32, 32), 10) == NetworkSpec(layers=starting)
 
 
 @pytest.mark.parametrize("layers", [(), (0,), (1, 1, 1, 1), (11,)])
