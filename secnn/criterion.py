@@ -246,6 +246,24 @@ class LayersFirst:
         return Decision(first, "layers first, deepest block first")
 
 
+@dataclass(frozen=True)
+class ChannelsFirst:
+    """Control: every `interval` epochs channels, in turn, deepest block first; a layer only where
+    no channels fit."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if not _due(growth, self.interval):
+            return Decision(None, f"not due: every {self.interval} epochs")
+        made = Counter((type(e), e.block) for e in growth.expansions)
+        fitting = [c.expansion for c in growth.candidates]
+        channels = [e for e in fitting if isinstance(e, AddChannels)]
+        first = min(channels or fitting, key=lambda e: (made[type(e), e.block], -e.block))
+        return Decision(first, "channels in turn, deepest block first")
+
+
 def _turn(expansion: Expansion) -> tuple[bool, int]:
     """Where the schedule has it: layers before channels, lower blocks first."""
     return isinstance(expansion, AddChannels), expansion.block
@@ -260,6 +278,7 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "random": lambda config: Random(config.interval),
     "schedule": lambda config: Schedule(config.interval),
     "layers-first": lambda config: LayersFirst(config.interval),
+    "channels-first": lambda config: ChannelsFirst(config.interval),
 }
 
 THRESHOLDED = ("natural", "density", "confident", "gain")
