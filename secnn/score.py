@@ -12,7 +12,7 @@ from torch import Tensor
 
 from secnn.attachment import ATTACHMENTS, passages
 from secnn.expansion import AddChannels, AddLayer, Expansion
-from secnn.fisher import FISHERS, flatten
+from secnn.fisher import FISHERS, Block, Fisher, join
 from secnn.gradients import CHUNK, evaluating, record
 from secnn.network import SECNN
 from secnn.proposal import propose_filters
@@ -136,17 +136,19 @@ def score_candidates(
     resamples of the images, F staying that of all.
     """
     _check(images, fisher, damping)
-    old, new = _samples(network, images, labels, expansions, seed, proposal)
     approximation, weights = FISHERS[fisher], _weights(len(images), seed).to(images)
-    before = approximation.statistic(old, weights, damping)
+    given = approximation, network, images, labels
+    old, new = _blocks(*given, expansions, seed, proposal)
+    before = approximation.total(old, weights, damping)
     current = approximation.score(before, weights, damping)
     candidates = []
     for expansion in expansions:
         if expansion in new:
-            after = before + approximation.statistic(new[expansion], weights, damping)
+            after = before + approximation.total(new[expansion], weights, damping)
         else:
-            samples = _copied(network, images, labels, expansion, seed, proposal)
-            after = approximation.statistic(samples, weights, damping)
+            after = approximation.total(
+                _copied(*given, expansion, seed, proposal), weights, damping
+            )
         scores = approximation.score(after, weights, damping)
         candidates.append(_candidate(network, expansion, scores, current, lam))
     return current[0, 0].item(), candidates
@@ -167,17 +169,18 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _samples(
+def _blocks(
+    fisher: Fisher,
     network: SECNN,
     images: Tensor,
     labels: Tensor,
     expansions: Sequence[Expansion],
     seed: int,
     proposal: str,
-) -> tuple[Tensor, dict[Expansion, Tensor]]:
-    """Per-sample gradients N×p of the parameters, and of those that each expansion would add."""
-    old: list[Tensor] = []
-    new: dict[Expansion, list[Tensor]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
+) -> tuple[list[Block], dict[Expansion, list[Block]]]:
+    """The parameters in blocks, and those that each expansion would add."""
+    old: list[list[Block]] = []
+    new: dict[Expansion, list[list[Block]]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
     with evaluating(network, network.kernel):
         through = passages(network, images)
         filters = propose_filters(proposal, network, new, images, labels, seed)
@@ -187,20 +190,26 @@ def _samples(
         }
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
             recording = record(network, some, theirs)
-            old.append(flatten(recording.of_network(network).values()))
-            for expansion, gradients in attached.items():
-                new[expansion].append(flatten(gradients(recording)))
-    return torch.cat(old), {e: torch.cat(parts) for e, parts in new.items()}
+            old.append(fisher.keep(recording.parts(network).values()))
+            for expansion, parts in attached.items():
+                new[expansion].append(fisher.keep(parts(recording)))
+    return join(old), {e: join(chunks) for e, chunks in new.items()}
 
 
 def _copied(
-    network: SECNN, images: Tensor, labels: Tensor, expansion: Expansion, seed: int, proposal: str
-) -> Tensor:
-    """Per-sample gradients of a copy to which the expansion was applied."""
+    fisher: Fisher,
+    network: SECNN,
+    images: Tensor,
+    labels: Tensor,
+    expansion: Expansion,
+    seed: int,
+    proposal: str,
+) -> list[Block]:
+    """The parameters of a copy to which the expansion was applied."""
     grown = copy.deepcopy(network)
     filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
     expansion.apply(grown, images=images, generator=_generator(seed), filters=filters)
-    return _samples(grown, images, labels, [], seed, proposal)[0]
+    return _blocks(fisher, grown, images, labels, [], seed, proposal)[0]
 
 
 def _candidate(
