@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from secnn.kernels.build import library
 
+
 def convolution_gradients(x: Tensor, gradient: Tensor, side: int, kernel: str) -> Tensor:
     """∂/∂W of each sample's loss, for a convolution of stride 1 that keeps the size.
 
