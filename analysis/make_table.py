@@ -103,7 +103,7 @@ def seeds_table(
         [
             metric,
             *(seed_cell(metric, c[metric], t) for c, t in zip(columns, seeds, strict=True)),
-            spread_cell(metric, spread([c[metric] for c in columns])),
+            spread_cell(metric, spread([c[metric] for c in columns]), seeds),
             paper_cell(metric, paper),
         ]
         for metric in seed_metrics(targets)
@@ -119,7 +119,7 @@ def settings_table(study: Study) -> Table:
     for setting, trials in study.settings.items():
         columns = [measures(t, []) for t in trials]
         spreads = [spread([c[metric] for c in columns]) for metric in metrics]
-        cells = [spread_cell(m, s) for m, s in zip(metrics, spreads, strict=True)]
+        cells = [spread_cell(m, s, trials) for m, s in zip(metrics, spreads, strict=True)]
         rows.append([str(setting), trial_count(trials), *cells])
     return Table("All settings, mean ± sd over seeds", ["setting", "n", *metrics], rows)
 
@@ -159,10 +159,11 @@ def seed_cell(metric: str, value: float | None, trial: Trial) -> str:
     return missing(metric) if trial.finished else "not yet"
 
 
-def spread_cell(metric: str, values: Spread) -> str:
+def spread_cell(metric: str, values: Spread, trials: list[Trial]) -> str:
     """`mean ± sd`, with `(k of n)` unless all trials have a value."""
     if not values.k:
-        return f"{missing(metric)} (0 of {values.n})"
+        why = missing(metric) if any(t.finished for t in trials) else "not yet"
+        return f"{why} (0 of {values.n})"
     cell = number(metric, values.mean)
     if values.k > 1:
         cell += f" ± {number(metric, values.sd)}"

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.logs import Setting, Study, Trial, command
 from analysis.summary import mean_curve
@@ -22,6 +22,9 @@ MARKERS = {"AddLayer": "^", "AddChannels": "s"}
 OTHER_MARKER = "D"
 FAMILIES = {"reference": "crimson", "tau": "Blues", "lam": "Greens", "other": "Dark2"}
 """The colour of the reference, and the colour maps of what is compared with it."""
+HUES = (1, 2, 5, 6, 7, 0, 4)
+"""The colours of Dark2, those last that look like a sweep's; without the pink, like the reference.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +97,11 @@ def colours(study: Study) -> dict[Setting, tuple]:
     for family, name in FAMILIES.items():
         settings = [s for s in study.settings if study.family(s) == family]
         for i, setting in enumerate(settings):
-            shade = i % 8 if family == "other" else 0.45 + 0.5 * i / max(1, len(settings) - 1)
+            shade = (
+                HUES[i % len(HUES)]
+                if family == "other"
+                else 0.45 + 0.5 * i / max(1, len(settings) - 1)
+            )
             known = name in mpl.colormaps
             result[setting] = mpl.colormaps[name](shade) if known else mpl.colors.to_rgba(name)
     return {s: result[s] for s in study.settings}
@@ -134,7 +141,7 @@ def parameter_axis(axis: mpl.axis.Axis) -> None:
     if high > 8 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def short(parameters: float) -> str:

@@ -39,6 +39,11 @@ def logs(out: Path) -> dict[str, list[dict]]:
     }
 
 
+def stored(out: Path) -> int:
+    """Rows in all logs."""
+    return sum(map(len, logs(out).values()))
+
+
 def differences(whole: dict[str, list[dict]], other: dict[str, list[dict]]) -> dict[str, int]:
     """Rows of `whole`, and how many of them `other` lacks, has more of, or has in other files."""
     counts = [
@@ -91,33 +96,47 @@ def start(options: list[str], out: Path, token: str = "") -> subprocess.Popen:
 
 
 def killed_study(
-    options: list[str], out: Path, kills: int, between: tuple[float, float], seed: int = 0
-) -> dict[str, int]:
-    """Run a study to its end through `kills` kills, reading every log after each; what happened."""
-    moments, killed, read = random.Random(seed), 0, 0
+    options: list[str],
+    out: Path,
+    kills: int,
+    between: tuple[float, float],
+    progress: bool = False,
+    seed: int = 0,
+) -> dict:
+    """Run a study to its end through `kills` kills, reading every log after each; what happened.
+
+    `between` are seconds after each start, or, if `progress`, after the first row that follows it.
+    """
+    moments, killed, rows = random.Random(seed), 0, []
     for _ in range(kills):
         token = uuid.uuid4().hex
         with start(options, out, token) as driver:
+            while progress and driver.poll() is None and stored(out) == sum(rows[-1:]):
+                time.sleep(0.2)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.wait(moments.uniform(*between))
             killed += kill_everything(token)
-        read += len(logs(out))
+        rows.append(stored(out))
     with start(options, out) as driver:
         assert driver.wait() == 0, out.with_name(f"{out.name}.txt").read_text()
-    return {"kills": kills, "processes killed": killed, "files read between": read}
+    return {"kills": kills, "processes killed": killed, "rows at each kill": rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--between", type=float, nargs=2, default=(20.0, 60.0), metavar="SECONDS")
+    parser.add_argument(
+        "--progress", action="store_true", help="count them from the first row after each start"
+    )
     parser.add_argument("options", nargs="+", help="of study/run.py, after --")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder) / "alone", Path(folder) / "killed"
         with start(asked.options, alone) as driver:
             assert driver.wait() == 0, (Path(folder) / "alone.txt").read_text()
-        print(killed_study(asked.options, killed, asked.kills, tuple(asked.between)))
+        between = tuple(asked.between)
+        print(killed_study(asked.options, killed, asked.kills, between, asked.progress))
         print(differences(logs(alone), logs(killed)))
 
 

@@ -32,8 +32,9 @@ def parser() -> Parser:
     """The options, in groups."""
     top = Parser(
         prog="study/run.py",
-        description="Train self-expanding networks: seeds, sweeps of tau and lambda, and controls, "
-        "side by side on Ray Tune.",
+        usage="python %(prog)s [options]",
+        description="Train self-expanding networks: seeds, sweeps of tau and lambda, and\n"
+        "controls, side by side on Ray Tune.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -42,17 +43,22 @@ def parser() -> Parser:
         "--preset",
         choices=PRESETS,
         default="default",
-        help="; ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items()),
+        help=" | ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
+        + "; without this option, default",
     )
     what.add_argument(
         "--num-samples", type=_count, default=5, metavar="N", help="seeds at the reference (5)"
     )
     what.add_argument("--seed-offset", type=_natural, default=0, metavar="S", help="first seed (0)")
     what.add_argument(
-        "--tau", type=_positive, nargs="*", metavar="T", help="sweep of tau; no value for none"
+        "--tau",
+        type=_positive,
+        nargs="*",
+        metavar="T",
+        help="thresholds to sweep; without a value none",
     )
     what.add_argument(
-        "--lam", type=_not_negative, nargs="*", metavar="L", help="sweep of lambda; likewise"
+        "--lam", type=_not_negative, nargs="*", metavar="L", help="size penalties; likewise"
     )
     what.add_argument(
         "--sweep-samples", type=_count, default=1, metavar="N", help="seeds a sweep's value (1)"
@@ -71,8 +77,8 @@ def parser() -> Parser:
         "and for as many FLOPs",
     )
     what.add_argument("--epochs", type=_count, metavar="N", help="epochs of each trial")
-    what.add_argument("--max-parameters", type=_count, metavar="N", help="stop growing there")
-    what.add_argument("--max-flops", type=_count, metavar="N", help="likewise, of one image")
+    what.add_argument("--max-parameters", type=_count, metavar="N", help="grow no larger")
+    what.add_argument("--max-flops", type=_count, metavar="N", help="of one image; likewise")
     what.add_argument(
         "--set",
         nargs="+",
@@ -101,13 +107,31 @@ def parser() -> Parser:
         "--out", type=Path, metavar="DIR", help="results folder (runs/PRESET-DATASET)"
     )
     where.add_argument("--address", metavar="ADDR", help="Ray cluster to use, e.g. auto")
-    where.add_argument("--cpus-per-trial", type=_count, default=1, metavar="N", help="(1)")
     where.add_argument(
-        "--gpus-per-trial", type=_not_negative, metavar="G", help="1 if there are GPUs, else 0"
+        "--cpus-per-trial", type=_count, default=1, metavar="N", help="cores, and threads (1)"
     )
-    where.add_argument("--kernel", choices=KERNELS, default="auto", help="(auto)")
-    where.add_argument("--precision", choices=PRECISIONS, default="auto", help="(auto)")
-    where.add_argument("--max-failures", type=_natural, default=1, metavar="N", help="retries (1)")
+    where.add_argument(
+        "--gpus-per-trial",
+        type=_not_negative,
+        metavar="G",
+        help="also a part, as 0.25 (1 if there are GPUs, else 0)",
+    )
+    where.add_argument(
+        "--kernel",
+        choices=KERNELS,
+        default="auto",
+        help="fused: this package's own on CPUs; reference: plain PyTorch; graph: recorded once "
+        "and replayed, on GPUs; auto: fused where it can be built",
+    )
+    where.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of training; auto: bfloat16 where the processor computes in it",
+    )
+    where.add_argument(
+        "--max-failures", type=_natural, default=1, metavar="N", help="retries of a trial (1)"
+    )
     instead = top.add_argument_group("instead of running")
     only = instead.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="print the trials and stop")

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,11 +29,12 @@ from secnn.trial import Trial
 from study import worker
 
 # The first misses the files that are turned off above, the second recommends Tuner.restore, the
-# third tells how to make the cluster less safe.
+# third tells how to make the cluster less safe, the last finds a busy machine slow.
 for name in (
     "ray.tune.analysis.experiment_analysis",
     "ray.tune.tune",
     "ray._private.authentication.authentication_token_setup",
+    "ray.tune.utils.util",
 ):
     logging.getLogger(name).setLevel(logging.ERROR)
 # Nothing reads what Ray keeps in the results folder for itself. If it cannot be written, the files
@@ -59,16 +61,44 @@ class ProgressLines(Callback):
         )
 
 
+STARTS = 3
+"""How often to try to start Ray: on a busy machine it misses its own limit of 30 seconds."""
+
+
 def connect(address: str | None) -> None:
-    """Join the Ray cluster at `address`, or start one on this machine."""
-    if not ray.is_initialized():
-        ray.init(
-            address=address or os.environ.get("RAY_ADDRESS", "local"),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="WARNING",
-        )
-        treat_sigterm_as_interrupt()  # Ray has installed a handler of its own.
+    """Join the Ray cluster at `address`, or start one on this machine.
+
+    Raises:
+        ConnectionError: nothing answers there, or Ray does not start.
+    """
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS", "local")
+    for tries_left in reversed(range(STARTS if address == "local" else 1)):
+        try:
+            join(address)
+            break
+        except Exception as error:  # Ray raises several kinds, some of many lines.
+            if not tries_left:
+                what = str(error).partition("\n")[0]
+                raise ConnectionError(
+                    f"--address: no Ray at {address} ({what}); check it, or repeat the command"
+                ) from None
+    treat_sigterm_as_interrupt()  # Ray has installed a handler of its own.
+
+
+def join(address: str) -> None:
+    """Start Ray, or join the one at `address`, after a look whether anything answers there."""
+    expect_listener(address)
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+
+
+def expect_listener(address: str) -> None:
+    """Raise OSError unless something listens at `address`, if it is HOST:PORT: of what does not
+    answer Ray would end this process, after a minute."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def gpus_per_trial(asked: argparse.Namespace) -> float:

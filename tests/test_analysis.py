@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import make_table, plot_growth, plot_pareto, plot_sweep
+from analysis import make_table, plot_growth, plot_pareto, plot_sweep, report
 from analysis.logs import Setting, StudyError, newest_study, read_study
 from analysis.summary import (
     best_epoch,
@@ -35,6 +36,7 @@ SCRIPTS = {
     "plot_pareto": plot_pareto,
     "plot_growth": plot_growth,
     "plot_sweep": plot_sweep,
+    "report": report,
 }
 WRITTEN = {
     "make_table": {"table.md", "table.csv", "settings.csv", "table.tex"},
@@ -42,6 +44,8 @@ WRITTEN = {
     "plot_growth": {"growth.png", "growth.svg"},
     "plot_sweep": {"sweep.png", "sweep.svg"},
 }
+DRAWN = {f"{name}.{kind}" for name in ("pareto", "growth", "sweep") for kind in ("png", "svg")}
+WRITTEN["report"] = {"report.html", *DRAWN}
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog"]
 CIFAR10 += ["horse", "ship", "truck"]
 PLANNED = 15
@@ -627,3 +631,85 @@ def test_figures_are_the_same_twice(finished: Path):
         plot_growth.main([str(finished)])
         written.append((finished / "analysis" / "growth.svg").read_bytes())
     assert written[0] == written[1]
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """What a page shows and what it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.shown, self.tags, self.references = [], set(), []
+        self.feed(text)
+        self.text = " ".join("".join(self.shown).split())
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        self.tags.add(tag)
+        self.references += [v for k, v in attributes if k in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data)
+
+
+def candidates(reason: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": [3, 3, 7],
+            "kind": ["AddLayer", "AddChannels", "AddChannels"],
+            "block": [1, 2, 0],
+            "channels": [np.nan, 4, 8],
+            "added_parameters": [2336, 628, 1472],
+            "ratio": [1.25, 1.1, np.nan],
+            "chosen": [True, False, True],
+            "reason": reason,
+        }
+    )
+
+
+def test_the_report_needs_nothing_else_and_tells_why_networks_grew(tmp_path: Path):
+    out = tmp_path / "<b>&"
+    dataset = {"name": "digits", "notice": "Not <CIFAR-10>, but digits.", "validation": "test"}
+    keys = write_study(out, SWEEP, **dataset)
+    for i, key in enumerate(keys):
+        write_trial(out, key, draw_epochs(4, i))
+    write_log(out, "expansions", keys[1], candidates("density 1.2 > 0.5 & rising"))
+    assert report.main([str(out)]) == 0
+    page = Page((out / "analysis" / "report.html").read_text(encoding="utf-8"))
+    assert len(page.references) == 3
+    assert all(uri.startswith("data:image/png;base64,") for uri in page.references)
+    assert not page.tags & {"script", "link", "iframe", "b"}
+    assert "url(" not in page.text
+    for text in ("<b>&: a study", "Not <CIFAR-10>, but digits.", "validation = test set"):
+        assert text in page.text
+    assert all(str(setting) in page.text for setting in read_study(out).settings)
+    assert f"{keys[1]}: 2 expansions, epoch 4/{PLANNED}" in page.text
+    assert "a layer in block 1 2,336 1.25 density 1.2 > 0.5 & rising" in spaced(page)
+    assert "8 channels in block 0 1,472" in spaced(page)
+    assert "4 channels" not in page.text
+    assert f"{keys[0]}: 0 expansions" in page.text
+
+
+def spaced(page: Page) -> str:
+    return " ".join(" ".join(page.shown).split())
+
+
+def test_a_report_of_a_study_without_a_sweep_has_two_figures(tmp_path: Path):
+    (key,) = write_study(tmp_path, [config()])
+    write_trial(tmp_path, key, draw_epochs(4, 0))
+    assert report.main([str(tmp_path)]) == 0
+    page = Page((tmp_path / "analysis" / "report.html").read_text(encoding="utf-8"))
+    assert len(page.references) == 2
+
+
+def test_a_setting_without_values_says_whether_they_can_still_come(tmp_path: Path, capsys):
+    keys = write_study(tmp_path, [config(), config(criterion="never")], reference=config())
+    write_trial(tmp_path, keys[0], draw_epochs(PLANNED, 0), 71.0)
+    assert make_table.main([str(tmp_path), "--targets", "99.9"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "not reached (0 of 1)"
+        in pipe_rows(text, "Reference:")["parameters at 99.9% validation accuracy"]
+    )
+    assert set(pipe_rows(text, "All settings")["never"][1:]) == {"not yet (0 of 1)"}

@@ -40,6 +40,11 @@ BAD = {
     "an unknown criterion": (["--criterion", "magic"], "--criterion"),
     "an unknown setting": (["--set", "colour=red"], "--set"),
     "a setting of the wrong kind": (["--set", "batch_size=many"], "--set"),
+    "a setting that is no number": (["--set", "channels=(1,'a')"], "--set"),
+    "an infinite setting": (["--set", "tau=1e999"], "--set"),
+    "half a channel": (["--dataset", "digits", "--set", "channels=16,16.5,16"], "channels"),
+    "too many blocks": (["--dataset", "digits", "--set", "channels=4,4,4,4,4,4"], "image_size"),
+    "batches of one": (["--dataset", "digits", "--set", "batch_size=1"], "batch_size"),
     "a setting out of its range": (["--set", "learning_rate=-1"], "learning_rate"),
     "an unknown dataset": (["--dataset", "mnist-but-wrong"], "mnist-but-wrong"),
     "a missing folder": (["--dataset", "./no/such/folder"], "no/such/folder"),
@@ -96,6 +101,14 @@ def test_bad_images_are_named_by_row(images, labels, row, tmp_path):
     assert row in run.stderr
     assert "train.parquet" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_an_address_where_nothing_answers_gives_one_line(tmp_path):
+    arguments = ("--preset", "quick", "--dataset", "digits", "--address", "127.0.0.1:9")
+    run = command("study/run.py", *arguments, "--out", tmp_path / "out")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: --address: no Ray at 127.0.0.1:9")
+    assert run.stderr.count("\n") == 1
 
 
 def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path):
