@@ -1,10 +1,11 @@
 """Which rule, with which proposal, grows the better networks.
 
-    python benchmarks/growth_quality.py run DATASET [--arms never random …] [--seeds 0 1 2]
+    python benchmarks/growth_quality.py run DATASET --images 11250 [--arms never …] [--seeds 0 1 2]
     python benchmarks/growth_quality.py judge [--seeds 0 1 2]
 
 `run` trains every arm (`ARMS`) with every seed for the same number of epochs, from 9,024 parameters
-to a budget; several of it can run side by side, and each goes on where it was stopped. `retrain-X`
+to a budget; several of it can run side by side, and each goes on where it was stopped. `--images` of the training images
+make a pilot: batches of 128 then, so that an epoch has as many steps as with all 45,000 and 512. `retrain-X`
 is the network that arm X ended with, trained from scratch for as many epochs. `judge` prints, over
 seeds with 95 % intervals (Student's t): parameters and validation accuracy at the end, the
 difference to two controls of the same seed, the mean of the best accuracy so far over the logarithm
@@ -33,6 +34,7 @@ from study.fence import FenceError
 from study.store import TrialStore
 
 OUT = Path("runs/growth_quality")
+PILOT_BELOW, PILOT_BATCH = 20_000, 128
 RESULTS = Path(__file__).with_suffix(".csv")
 EPOCHS, BUDGET, START = 20, 30_000, 9_024
 COLUMNS = (
@@ -90,6 +92,8 @@ def run(arm: str, seed: int, data: ImageData) -> None:
     store, config = store_of(arm, seed), config_of(arm, seed)
     if store.done or config is None:
         return
+    if len(data.train_images) < PILOT_BELOW:
+        config = dataclasses.replace(config, batch_size=PILOT_BATCH)
     try:
         store.fence.acquire()
     except FenceError:
@@ -179,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["run", "judge"])
     parser.add_argument("dataset", nargs="?")
+    parser.add_argument("--images", type=int, help="of the training set; all without")
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
@@ -188,6 +193,11 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     data = load_dataset(asked.dataset)
+    data = dataclasses.replace(
+        data,
+        train_images=data.train_images[: asked.images],
+        train_labels=data.train_labels[: asked.images],
+    )
     for seed in asked.seeds:
         for arm in asked.arms:
             run(arm, seed, data)
