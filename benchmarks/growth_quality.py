@@ -4,8 +4,9 @@
     python benchmarks/growth_quality.py judge [--seeds 0 1 2]
 
 `run` trains every arm (`ARMS`) with every seed for the same number of epochs, from 9,024 parameters
-to a budget; several of it can run side by side, and each goes on where it was stopped. `--images` of the training images
-make a pilot: batches of 128 then, so that an epoch has as many steps as with all 45,000 and 512. `retrain-X`
+to a budget; several can run side by side, each going on where it was stopped. `--images` of the
+training images make a pilot, with batches of 128: as many steps an epoch as of all and 512.
+`retrain-X`
 is the network that arm X ended with, trained from scratch for as many epochs. `judge` prints, over
 seeds with 95 % intervals (Student's t): parameters and validation accuracy at the end, the
 difference to two controls of the same seed, the mean of the best accuracy so far over the logarithm

@@ -122,6 +122,7 @@ def consider(
             config.damping,
             seed,
             config.proposal,
+            config.penalty,
         )
     else:
         current = None

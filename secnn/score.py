@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +59,20 @@ def _check(images: Tensor, fisher: str, damping: float) -> None:
         )
 
 
-def regularize(score: float, lam: float, added_parameters: int) -> float:
-    """η_reg = η·exp(−λ·Δp²) (arXiv:2401.05686, section 3.1).
+def regularize(score: float, lam: float, size: float) -> float:
+    """η_reg = η·exp(−λ·size²) (arXiv:2401.05686, section 3.1).
 
-    λ is in 1/parameters²: an expansion of Δp = 1/√λ parameters keeps 1/e of its score.
+    The paper's size is Δp, so that λ is in 1/parameters² and an expansion of 1/√λ parameters keeps
+    1/e of its score, whatever the network. With Δp/p (`PENALTIES`) λ has no unit.
     """
-    return score * math.exp(-lam * added_parameters**2)
+    return score * math.exp(-lam * size**2)
+
+
+PENALTIES: dict[str, Callable[[int, int], float]] = {
+    "absolute": lambda added, parameters: added,
+    "relative": lambda added, parameters: added / parameters,
+}
+"""name → the size of an expansion by Δp and the network's p."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ def score_candidates(
     damping: float = 1e-8,
     seed: int = 0,
     proposal: str = "noise",
+    penalty: str = "absolute",
 ) -> tuple[float, list[Candidate]]:
     """η_c of the network as it is, and a `Candidate` for each of `expansions`.
 
@@ -130,7 +139,8 @@ def score_candidates(
     that of the old and the new parameters together, where the new ones' noise of 1e-4 does not move
     the old activations. Kinds of expansions that `secnn.attachment.ATTACHMENTS` does not know are
     applied to a copy each. The noise depends on `seed` alone; the images serve to calibrate new
-    batch norms as well. Arguments and errors as for `natural_expansion_score`.
+    batch norms as well. `lam` and `penalty`, a key of `PENALTIES`, regularise. Other arguments and
+    errors as for `natural_expansion_score`.
 
     The interval of `gain_unbiased` is ± 1.96 standard deviations over `RESAMPLES` bootstrap
     resamples of the images, F staying that of all.
@@ -150,7 +160,7 @@ def score_candidates(
                 _copied(*given, expansion, seed, proposal), weights, damping
             )
         scores = approximation.score(after, weights, damping)
-        candidates.append(_candidate(network, expansion, scores, current, lam))
+        candidates.append(_candidate(network, expansion, scores, current, lam, penalty))
     return current[0, 0].item(), candidates
 
 
@@ -213,14 +223,19 @@ def _copied(
 
 
 def _candidate(
-    network: SECNN, expansion: Expansion, scores: Tensor, current: Tensor, lam: float
+    network: SECNN,
+    expansion: Expansion,
+    scores: Tensor,
+    current: Tensor,
+    lam: float,
+    penalty: str,
 ) -> Candidate:
     """From η and η_U, 2×B, with equal weights (first) and with resampled ones."""
     added, gains = expansion.added_parameters(network), scores - current
     score, eta = scores[0, 0].item(), current[0, 0].item()
     gain, unbiased = gains[:, 0].tolist()
     margin = 1.96 * gains[1, 1:].std().item()
-    regularized = regularize(score, lam, added)
+    regularized = regularize(score, lam, PENALTIES[penalty](added, network.n_parameters))
     return Candidate(
         expansion,
         added,

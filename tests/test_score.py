@@ -293,6 +293,14 @@ def test_the_penalty_changes_no_score_but_the_regularised(scoring):
         assert one.score == one.regularized == other.score > other.regularized
 
 
+def test_the_relative_penalty_has_no_unit(scoring):
+    """It is the same for a network and an expansion twice as large."""
+    network, images, labels = scoring
+    (layer,) = score_candidates(network, images, labels, [AddLayer(1)], 2.0, penalty="relative")[1]
+    share = layer.added_parameters / network.n_parameters
+    assert layer.regularized == pytest.approx(layer.score * math.exp(-2 * share**2))
+
+
 def test_nothing_to_score_gives_the_network_s_own_score(scoring):
     current, candidates = score_candidates(*scoring, [])
     assert current == pytest.approx(natural_expansion_score(*scoring), rel=1e-12)
