@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from accuracy import T_QUANTILE
 
 from analysis.logs import read_log
-from benchmarks.accuracy import T_QUANTILE
 from secnn import Trial, TrialConfig, load_dataset
 from secnn.data import ImageData
 from secnn.memory import keep_freed_memory
