@@ -54,7 +54,7 @@ def linear(network: SECNN, expansion: AddChannels, recording: Recording, generat
     del generator
     return [
         _as_long_as_others(_turned(site, _leading(site, expansion.channels)), site.layer)
-        for site in _sites(network, expansion.block, recording)
+        for site in sites(network, expansion.block, recording)
     ]
 
 
@@ -65,7 +65,7 @@ def gradient(network: SECNN, expansion: AddChannels, recording: Recording, gener
     del generator
     return [
         _as_long_as_others(_ascended(site, _leading(site, expansion.channels)), site.layer)
-        for site in _sites(network, expansion.block, recording)
+        for site in sites(network, expansion.block, recording)
     ]
 
 
@@ -146,7 +146,8 @@ class Site:
         return F.leaky_relu(z, self.layer.slope)
 
 
-def _sites(network: SECNN, block: int, recording: Recording) -> Iterator[Site]:
+def sites(network: SECNN, block: int, recording: Recording) -> Iterator[Site]:
+    """The layers of a block, in order."""
     layers = network.blocks[block].layers
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         readers = [following.conv] if following is not None else network.consumers(block)
