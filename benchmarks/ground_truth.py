@@ -17,18 +17,28 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import torch
 
-from secnn import AddChannels, AddLayer, Trial, TrialConfig, checkpoint, load_dataset
+from secnn import (
+    AddChannels,
+    AddLayer,
+    Trial,
+    TrialConfig,
+    checkpoint,
+    load_dataset,
+    score_candidates,
+)
 from secnn.data import ImageData
 from secnn.expansion import Expansion
 from secnn.learner import Learner
 from secnn.memory import keep_freed_memory
 from secnn.network import count_flops
-from secnn.proposal import propose_filters
+from secnn.proposal import PROPOSALS, propose_filters
 from secnn.training import normalize
 
 FOLDER = Path(__file__).with_name("ground_truth")
@@ -46,6 +56,13 @@ RATES = (1.0, 0.5, 0.1)
 """Learning rate of each epoch of training on, as a part of the network's own."""
 
 CHANNELS, SAMPLES = 4, 2048
+
+KEYS = ["stage", "seed", "kind", "block", "proposal"]
+
+DAMPING = {"diagonal": 1e-8, "batch": 1e-8, "kfac": 1e-6, "exact": 1e-2}
+"""Of each Fisher approximation that is judged."""
+
+FIGURES = ("ratio", "gain", "gain_unbiased", "gain_low", "gain_per_parameter", "density")
 
 TESTED = ("noise", "random", "gradient")
 """Proposals at every stage; `linear` was tried at the first one."""
@@ -118,12 +135,88 @@ def name_of(name: str, seed: int, proposal: str, expansion: Expansion | None) ->
 def train(asked: argparse.Namespace) -> None:
     """Write realised-SEED.csv."""
     data = load_dataset(asked.dataset)
-    for seed, name in itertools.product(asked.seeds, STAGES):
+    for seed, name in itertools.product(asked.seeds, asked.stages):
         trial, file = stage(name, seed, data), FOLDER / f"realised-{seed}.csv"
         for proposal, expansion in candidates():
             named = name_of(name, seed, proposal, expansion)
             if not known(file, named):
                 append(file, named | train_on(trial, data, proposal, expansion))
+
+
+def score(asked: argparse.Namespace) -> None:
+    """Write scores-SEED.csv: for every candidate the figures of every Fisher approximation."""
+    data = load_dataset(asked.dataset)
+    images, labels = scoring_set(data)
+    for seed, name, proposal in itertools.product(asked.seeds, asked.stages, PROPOSALS):
+        if not (STATES / f"{name}-{seed}.pt").exists():
+            continue
+        network, file = checkpoint.load(STATES / f"{name}-{seed}.pt"), FOLDER / f"scores-{seed}.csv"
+        kinds = [AddLayer(b) for b in range(3)] if proposal == "noise" else []
+        expansions = [*kinds, *(AddChannels(b, CHANNELS) for b in range(3))]
+        named = [name_of(name, seed, proposal, e) for e in expansions]
+        if known(file, named[-1]):
+            continue
+        columns: list[dict] = [{} for _ in expansions]
+        for fisher, damping in DAMPING.items():
+            found = score_candidates(
+                network, images, labels, expansions, 0.0, fisher, damping, 0, proposal
+            )[1]
+            for column, candidate in zip(columns, found, strict=True):
+                column |= {f"{fisher}: {f}": getattr(candidate, f) for f in FIGURES}
+        for row, column in zip(named, columns, strict=True):
+            append(file, row | column)
+
+
+def judge(asked: argparse.Namespace) -> None:
+    """Print, for every score, its rank correlation with the realised gain and with the gain per
+    parameter within a network: the mean over networks, lowest and highest."""
+    realised = pd.concat(pd.read_csv(f) for f in sorted(FOLDER.glob("realised-*.csv")))
+    scores = pd.concat(pd.read_csv(f) for f in sorted(FOLDER.glob("scores-*.csv")))
+    realised = realised[realised["seed"].isin(asked.seeds)]
+    base = realised[realised["kind"] == "none"].set_index(["stage", "seed"])["val_loss"]
+    rows = realised[realised["kind"] != "none"].merge(scores, on=KEYS)
+    rows["gain"] = base.loc[list(zip(rows["stage"], rows["seed"], strict=True))].to_numpy()
+    rows["gain"] -= rows["val_loss"]
+    rows["gain per parameter"] = rows["gain"] / rows["added_parameters"]
+    rows["is a layer"] = (rows["kind"] == "AddLayer").astype(float)
+    rows["block"] = rows["block"].astype(float)
+    trivial = ["added_parameters", "added_flops", "block", "is a layer"]
+    names = [*trivial, *(c for c in scores.columns if c not in KEYS)]
+    for kinds in (["AddLayer", "AddChannels"], ["AddLayer"], ["AddChannels"]):
+        some = rows[rows["kind"].isin(kinds)]
+        networks = [network for _, network in some.groupby(["stage", "seed"])]
+        print(f"\n{' and '.join(kinds)}: {len(some)} candidates in {len(networks)} networks")
+        print("| score | gain | gain per parameter |\n|---|---|---|")
+        for score_name in names:
+            cells = [correlations(networks, score_name, g) for g in ("gain", "gain per parameter")]
+            print(f"| {score_name} | {' | '.join(cells)} |")
+    print(means(rows))
+
+
+def correlations(networks: list[pd.DataFrame], score_name: str, gain: str) -> str:
+    """Mean Spearman correlation within a network (lowest to highest)."""
+    ranks = [network[[score_name, gain]].rank().corr().iloc[0, 1] for network in networks]
+    there = [r for r in ranks if not math.isnan(r)]
+    if not there:
+        return "–"
+    return f"{sum(there) / len(there):+.2f} ({min(there):+.2f} to {max(there):+.2f})"
+
+
+def means(rows: pd.DataFrame) -> str:
+    """The realised gain of every candidate, mean and standard deviation over seeds."""
+    groups = rows.groupby(["stage", "kind", "block", "proposal"])
+    lines = [
+        "",
+        "| stage | candidate | Δp | gain in validation loss | n |",
+        "|---|---|---|---|---|",
+    ]
+    for (name, kind, block, proposal), group in groups:
+        gains, sizes = group["gain"], group["added_parameters"]
+        lines.append(
+            f"| {name} | {kind} {block:.0f}, {proposal} | {sizes.iloc[0]:,} | "
+            f"{gains.mean():.4f} ± {gains.std():.4f} | {len(gains)} |"
+        )
+    return "\n".join(lines)
 
 
 def known(file: Path, named: dict) -> bool:
@@ -156,10 +249,11 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "score", "judge"])
     parser.add_argument("dataset", nargs="?")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     asked = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
-    {"train": train}[asked.what](asked)
+    {"train": train, "score": score, "judge": judge}[asked.what](asked)
 
 
 if __name__ == "__main__":

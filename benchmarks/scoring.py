@@ -24,7 +24,6 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from secnn import SECNN, TrialConfig, load_dataset, natural_expansion_score, score_candidates
-from secnn.fisher import flatten
 from secnn.learner import Learner
 from secnn.memory import keep_freed_memory
 from secnn.score import propose
@@ -66,7 +65,8 @@ def by_vmap(network: SECNN, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(network, values, (image[None],)), label[None])
 
     per_sample = vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=128)
-    samples = flatten(per_sample(parameters, images, labels).values())
+    samples = [g.flatten(1) for g in per_sample(parameters, images, labels).values()]
+    samples = torch.cat(samples, 1)
     return (samples.mean(0).square() / (samples.square().mean(0) + 1e-8)).sum()
 
 

@@ -10,6 +10,7 @@ from secnn.fisher import FISHERS
 from secnn.kernels import KERNELS
 from secnn.network import NetworkSpec
 from secnn.proposal import PROPOSALS
+from secnn.score import PENALTIES
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -21,7 +22,8 @@ class TrialConfig:
     Attributes:
         criterion: a key of `secnn.criterion.CRITERIA`.
         tau: threshold τ on η/η_c.
-        lam: size penalty λ, in 1/parameters².
+        lam: size penalty λ, in 1/parameters²; without a unit if `penalty` is "relative".
+        penalty: a key of `secnn.score.PENALTIES`, what λ is a price of.
         seed: decides the weights, the order of the images, dropout and the noise of growth.
         epochs: passes over the training images.
         cooldown: epochs after an expansion in which none is considered, and over which an added
@@ -60,6 +62,7 @@ class TrialConfig:
     criterion: str = "natural"
     tau: float = 2.0
     lam: float = 0.0
+    penalty: str = "absolute"
     seed: int = 0
     epochs: int = 300
     cooldown: int = 10
@@ -157,6 +160,7 @@ _CHOICES = {
     "criterion": tuple(CRITERIA),
     "fisher": tuple(FISHERS),
     "proposal": tuple(PROPOSALS),
+    "penalty": tuple(PENALTIES),
     "kernel": KERNELS,
     "precision": PRECISIONS,
 }

@@ -26,22 +26,25 @@ class Growth:
     """What a criterion may look at.
 
     Attributes:
-        epoch: epochs trained, from 1.
+        losses: validation loss after each epoch so far.
         expansions: those made so far, in order.
         current: η_c of the network, None if the criterion does not ask for scores.
         candidates: every expansion that fits.
         generator: source of randomness.
         parameters: of the network, p.
-        losses: validation loss after each epoch.
     """
 
-    epoch: int
+    losses: Sequence[float]
     expansions: Sequence[Expansion]
     current: float | None
     candidates: Sequence[Candidate]
     generator: torch.Generator
     parameters: int
-    losses: Sequence[float]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return len(self.losses)
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,24 @@ class LayersFirst:
         return Decision(first, "layers first, deepest block first")
 
 
+@dataclass(frozen=True)
+class ChannelsFirst:
+    """Control: every `interval` epochs channels, in turn, deepest block first; a layer only where
+    no channels fit."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if not _due(growth, self.interval):
+            return Decision(None, f"not due: every {self.interval} epochs")
+        made = Counter((type(e), e.block) for e in growth.expansions)
+        fitting = [c.expansion for c in growth.candidates]
+        channels = [e for e in fitting if isinstance(e, AddChannels)]
+        first = min(channels or fitting, key=lambda e: (made[type(e), e.block], -e.block))
+        return Decision(first, "channels in turn, deepest block first")
+
+
 def _turn(expansion: Expansion) -> tuple[bool, int]:
     """Where the schedule has it: layers before channels, lower blocks first."""
     return isinstance(expansion, AddChannels), expansion.block
@@ -257,10 +278,12 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "random": lambda config: Random(config.interval),
     "schedule": lambda config: Schedule(config.interval),
     "layers-first": lambda config: LayersFirst(config.interval),
+    "channels-first": lambda config: ChannelsFirst(config.interval),
 }
 
-THRESHOLDED = ("natural", "density", "confident", "gain")
-"""The criteria that read τ, λ and scores."""
+THRESHOLDS = {"natural": 1.1, "density": 0.5, "confident": 0.5, "gain": 1.0}
+"""The criteria that read scores and λ, and a τ at which each grows (docs/criterion.md); the paper's
+is 2 for `natural`."""
 
 
 def make_criterion(config: TrialConfig) -> Criterion:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from secnn import gradients
-from secnn.gradients import per_sample_gradients
+from secnn.gradients import record
+from secnn.parts import Part, matrix
 
 
-def gradient_chunks(
-    network: nn.Module, images: Tensor, labels: Tensor
-) -> Iterator[dict[str, Tensor]]:
-    """`per_sample_gradients` of `secnn.gradients.CHUNK` samples after another."""
-    size = gradients.CHUNK
-    for some, theirs in zip(images.split(size), labels.split(size), strict=True):
-        yield per_sample_gradients(network, some, theirs)
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The parameters of a part, for all samples.
+
+    Attributes:
+        samples: per-sample gradients N×O×J.
+        factors: Ω J×J and Γ O×O of `Part.factors`, summed over the samples; None if there are none
+            or were not asked for.
+    """
+
+    samples: Tensor
+    factors: tuple[Tensor, Tensor] | None = None
 
 
-def flatten(parts: Iterable[Tensor]) -> Tensor:
-    """Per-sample gradients of some parameters, each N×shape, as one matrix N×p."""
-    return torch.cat([part.flatten(1) for part in parts], dim=1)
+def join(chunks: Iterable[Sequence[Block]]) -> list[Block]:
+    """From the blocks of some samples after another those of all."""
+    return [_join(blocks) for blocks in zip(*chunks, strict=True)]
+
+
+def _join(blocks: Sequence[Block]) -> Block:
+    factors = [block.factors for block in blocks]
+    if factors[0] is not None:
+        factors = [torch.stack(found).sum(0) for found in zip(*factors, strict=True)]
+    samples = torch.cat([block.samples for block in blocks])
+    return Block(samples, None if factors[0] is None else tuple(factors))
 
 
 @dataclass(frozen=True)
@@ -45,14 +59,16 @@ class Fisher:
     nan where all weight lies on one sample.
 
     Attributes:
-        statistic: of per-sample gradients N×p, the samples' weights B×N and the damping. F is that
-            of equal weights.
+        statistic: of a block of parameters, the samples' weights B×N and the damping. F is that of
+            equal weights.
         score: 2×B, η and η_U, from the (sum of) statistics, the weights and the damping. Each row
             of weights sums to 1: equal weights for η itself, resampled ones for its uncertainty.
+        factored: whether `statistic` reads the blocks' factors.
     """
 
-    statistic: Callable[[Tensor, Tensor, float], Tensor]
+    statistic: Callable[[Block, Tensor, float], Tensor]
     score: Callable[[Tensor, Tensor, float], Tensor]
+    factored: bool = False
 
     def __call__(
         self,
@@ -62,11 +78,21 @@ class Fisher:
         damping: float,
         unbiased: bool = False,
     ) -> float:
-        chunks = [flatten(g.values()) for g in gradient_chunks(network, images, labels)]
-        samples = torch.cat(chunks)
-        weights = samples.new_full((1, len(samples)), 1 / len(samples))
-        scores = self.score(self.statistic(samples, weights, damping), weights, damping)
+        size = gradients.CHUNK
+        chunks = zip(images.split(size), labels.split(size), strict=True)
+        recordings = (record(network, *chunk) for chunk in chunks)
+        blocks = join(self.keep(r.parts(network).values()) for r in recordings)
+        weights = blocks[0].samples.new_full((1, len(images)), 1 / len(images))
+        scores = self.score(self.total(blocks, weights, damping), weights, damping)
         return scores[int(unbiased), 0].item()
+
+    def keep(self, parts: Iterable[Part]) -> list[Block]:
+        """What `statistic` will read of each part."""
+        return [Block(matrix(p), p.factors() if self.factored else None) for p in parts]
+
+    def total(self, blocks: Sequence[Block], weights: Tensor, damping: float) -> Tensor:
+        """The statistic of all blocks together."""
+        return sum(self.statistic(block, weights, damping) for block in blocks)
 
 
 def _without_pairs_of_one(forms: Tensor, weights: Tensor, damping: float) -> Tensor:
@@ -75,25 +101,41 @@ def _without_pairs_of_one(forms: Tensor, weights: Tensor, damping: float) -> Ten
     return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
 
 
-def _forms(samples: Tensor, squares: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
-    """wᵀKw and Σ_n w_n² K_nn, 2×B, for a diagonal F of p entries, damping included."""
+def _forms(samples: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
+    """wᵀKw and Σ_n w_n² K_nn, 2×B, of gradients N×p for a diagonal F of p entries, damping
+    included."""
     inverse = 1 / fisher.double()
     whole = (weights.to(samples) @ samples).double().square() @ inverse
-    own = (squares @ inverse.to(squares)).double()
+    own = (samples.square() @ inverse.to(samples)).double()
     return torch.stack([whole, weights.double().square() @ own])
 
 
-def _diagonal(samples: Tensor, weights: Tensor, damping: float) -> Tensor:
-    squares = samples.square()
-    return _forms(samples, squares, weights, squares.mean(0).double() + damping)
+def _diagonal(block: Block, weights: Tensor, damping: float) -> Tensor:
+    samples = block.samples.flatten(1)
+    return _forms(samples, weights, samples.square().mean(0).double() + damping)
 
 
-def _batch(samples: Tensor, weights: Tensor, damping: float) -> Tensor:
-    fisher = samples.mean(0).double().square() + damping
-    return _forms(samples, samples.square(), weights, fisher)
+def _batch(block: Block, weights: Tensor, damping: float) -> Tensor:
+    samples = block.samples.flatten(1)
+    return _forms(samples, weights, samples.mean(0).double().square() + damping)
 
 
-def _gram(samples: Tensor, weights: Tensor, damping: float) -> Tensor:
+def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
+    samples = block.samples.double()
+    if block.factors is None:
+        values, vectors = torch.linalg.eigh(torch.einsum("noj,nok->ojk", samples, samples))
+        rotated = torch.einsum("noj,ojk->nok", samples, vectors)
+        fisher = values / len(samples)
+    else:
+        inputs, outputs = (torch.linalg.eigh(f.double() / len(samples)) for f in block.factors)
+        rotated = outputs.eigenvectors.T @ samples @ inputs.eigenvectors
+        fisher = torch.outer(outputs.eigenvalues, inputs.eigenvalues)
+    # Of a matrix that is positive semi-definite but for rounding.
+    return _forms(rotated.flatten(1), weights, fisher.clamp(min=0).flatten() + damping)
+
+
+def _gram(block: Block, weights: Tensor, damping: float) -> Tensor:
+    samples = block.samples.flatten(1)
     return (samples @ samples.T).double()
 
 
@@ -121,6 +163,22 @@ For comparison only. Where ḡ_p² is well above the damping every term is 1, so
 parameters and says nothing of their use.
 """
 
+kfac = Fisher(_kronecker, _without_pairs_of_one, factored=True)
+"""η = Σ_l ḡ_lᵀ(F_l + damping·I)⁻¹ḡ_l, a block of F for each module l (KFC, arXiv:1602.01407).
+
+For a convolution or a linear layer F_l = Γ_l ⊗ Ω_l with Ω = (1/N) Σ_n Σ_t a_nt a_ntᵀ and
+Γ = (1/(NT)) Σ_n Σ_t s_nt s_ntᵀ: a_nt what the weights meet at output position t (1 for the bias),
+s_nt the gradient of the sample's own loss for the output. That takes a and s as independent and s
+as uncorrelated between positions. With Γ = Q_Γ Λ_Γ Q_Γᵀ and Ω likewise the damping is exact:
+
+    η_l = Σ_ij (Q_Γᵀ Ḡ Q_Ω)_ij² / (λ_Γi λ_Ωj + damping).
+
+A batch norm has the exact 2×2 block of each channel's weight and bias ("unit-wise",
+arXiv:2002.06015): it is as cheap as the diagonal, and sees that the two go together. What an
+expansion adds to a module makes blocks of its own. F_l need not equal the mean of g gᵀ, so that
+noise does not make exactly p/N, and η may exceed p.
+"""
+
 exact = Fisher(_gram, _natural)
 """η = ḡᵀ(F + damping·I)⁻¹ḡ with the full empirical Fisher F = (1/N) Σ_n g_n g_nᵀ.
 
@@ -130,5 +188,5 @@ then each sample can be fitted by itself, and η_U says more of how F depends on
 ḡ. A damping of about 0.01·trace(F)/N, N the samples, keeps away from there.
 """
 
-FISHERS: dict[str, Fisher] = {"diagonal": diagonal, "batch": batch, "exact": exact}
+FISHERS: dict[str, Fisher] = {"diagonal": diagonal, "batch": batch, "kfac": kfac, "exact": exact}
 """name → approximation."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secnn.kernels.gradients import convolution_gradients, unfolded_gradients
+from secnn.parts import BatchNorm, Convolution, Linear, Part
 
 CHUNK = 128
 """Samples whose activations are held at once: bounds the memory."""
@@ -30,18 +30,13 @@ class Recording:
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     gradients: dict[nn.Module, Tensor] = field(default_factory=dict)
 
-    def of_parameters(self, module: nn.Module) -> dict[str, Tensor]:
-        """Name → N×(the parameter's shape), for the parameters of a recorded module."""
-        return rule(module)(module, self.inputs[module], self.gradients[module], self.kernel)
-
-    def of_network(self, network: nn.Module) -> dict[str, Tensor]:
-        """The same for all parameters of `network`, in their order."""
-        found = {}
-        for name, module in network.named_modules():
-            if rule(module) is not None:
-                parts = self.of_parameters(module)
-                found |= {f"{name}.{part}": value for part, value in parts.items()}
-        return {name: found[name] for name, _ in network.named_parameters()}
+    def parts(self, network: nn.Module) -> dict[str, Part]:
+        """Name → part, for the modules of `network` that have parameters."""
+        return {
+            name: rule(module)(module, self.inputs[module], self.gradients[module], self.kernel)
+            for name, module in network.named_modules()
+            if rule(module) is not None
+        }
 
 
 def record(network: nn.Module, images: Tensor, labels: Tensor) -> Recording:
@@ -83,7 +78,12 @@ def per_sample_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> 
     Returns:
         parameter name → tensor N×(parameter's shape).
     """
-    return record(network, images, labels).of_network(network)
+    found = {
+        f"{name}.{parameter}": value
+        for name, part in record(network, images, labels).parts(network).items()
+        for parameter, value in part.samples().items()
+    }
+    return {name: found[name] for name, _ in network.named_parameters()}
 
 
 @contextmanager
@@ -117,46 +117,14 @@ def _is_known(network: nn.Module, parameter: str) -> bool:
 
 
 def rule(module: nn.Module) -> Callable | None:
-    """The rule for the parameters of `module` itself."""
+    """What makes a part of the parameters of `module` itself."""
     return next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
 
 
-def of_convolution(module: nn.Conv2d, x: Tensor, gradient: Tensor, kernel: str) -> dict:
-    side, geometry = module.kernel_size[0], (module.dilation, module.padding, module.stride)
-    if module.kernel_size == (side, side) and geometry == ((1, 1), (side // 2,) * 2, (1, 1)):
-        weight = convolution_gradients(x, gradient, side, kernel)
-    else:
-        names = ("dilation", "padding", "stride")
-        geometry = dict(zip(names, geometry, strict=True))
-        weight = unfolded_gradients(x, gradient, module.kernel_size, **geometry)
-    found = {"weight": weight}
-    if module.bias is not None:
-        found["bias"] = gradient.sum((2, 3))
-    return found
-
-
-def of_linear(module: nn.Linear, x: Tensor, gradient: Tensor, kernel: str) -> dict:
-    found = {"weight": gradient.unsqueeze(2) * x.unsqueeze(1)}
-    if module.bias is not None:
-        found["bias"] = gradient
-    return found
-
-
-def of_batch_norm(
-    module: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, gradient: Tensor, kernel: str
-) -> dict:
-    positions = tuple(range(2, x.dim()))
-    products = x * gradient
-    if positions:
-        products, gradient = products.sum(positions), gradient.sum(positions)
-    scale = (module.running_var + module.eps).rsqrt()
-    return {"weight": (products - module.running_mean * gradient) * scale, "bias": gradient}
-
-
-RULES: dict[type, Callable] = {
-    nn.Conv2d: of_convolution,
-    nn.Linear: of_linear,
-    nn.BatchNorm1d: of_batch_norm,
-    nn.BatchNorm2d: of_batch_norm,
+RULES: dict[type, Callable[..., Part]] = {
+    nn.Conv2d: Convolution.of,
+    nn.Linear: Linear.of,
+    nn.BatchNorm1d: BatchNorm.of,
+    nn.BatchNorm2d: BatchNorm.of,
 }
-"""Module class → function (module, input, output gradient, kernel) → parameter → N×shape."""
+"""Module class → function (module, input, output gradient, kernel) → part."""

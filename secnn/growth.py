@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -74,6 +74,28 @@ class Considered:
         return max((r for r in ratios if r is not None), default=None)
 
 
+def with_reductions(
+    considered: Sequence[ExpansionRecord], losses: Sequence[float], span: int
+) -> list[ExpansionRecord]:
+    """The records, the chosen ones with the fall of the validation loss in the `span` epochs before
+    and after; `losses` are those of epochs 1, 2, … so far, before each epoch's expansion."""
+
+    def fall(first: int, last: int) -> float | None:
+        known = first >= 1 and last <= len(losses)
+        return losses[first - 1] - losses[last - 1] if known else None
+
+    return [
+        replace(
+            r,
+            reduction_before=fall(r.epoch - span, r.epoch),
+            realised_reduction=fall(r.epoch, r.epoch + span),
+        )
+        if r.chosen
+        else r
+        for r in considered
+    ]
+
+
 def consider(
     network: SECNN,
     config: TrialConfig,
@@ -100,12 +122,13 @@ def consider(
             config.damping,
             seed,
             config.proposal,
+            config.penalty,
         )
     else:
         current = None
         candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
     generator = torch.Generator().manual_seed(seed)
-    growth = Growth(len(losses), made, current, candidates, generator, network.n_parameters, losses)
+    growth = Growth(losses, made, current, candidates, generator, network.n_parameters)
     decision = criterion.decide(growth)
     return Considered(current, candidates, decision)
 

@@ -49,7 +49,9 @@ class ExpansionRecord:
     `channels` is null for a layer, the scores are null for criteria that do not ask for them; they
     are those of `secnn.score.Candidate`: `gain` is η − η_c, `gain_unbiased` the same without its
     sampling noise, with the 95 % interval `gain_low` to `gain_high`; `predicted_reduction` is in
-    nats."""
+    nats. For the chosen one `realised_reduction` is how far, in nats, the validation loss fell over
+    the cooldown that followed (null until it is over), `reduction_before` over as many epochs
+    before, where there were as many."""
 
     epoch: int
     kind: str
@@ -69,6 +71,8 @@ class ExpansionRecord:
     chosen: bool
     reason: str
     logit_change: float | None
+    reduction_before: float | None = None
+    realised_reduction: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from secnn.attachment import ATTACHMENTS, passages
 from secnn.expansion import AddChannels, AddLayer, Expansion
-from secnn.fisher import FISHERS, flatten
+from secnn.fisher import FISHERS, Block, Fisher, join
 from secnn.gradients import CHUNK, evaluating, record
 from secnn.network import SECNN
 from secnn.proposal import propose_filters
@@ -59,12 +59,20 @@ def _check(images: Tensor, fisher: str, damping: float) -> None:
         )
 
 
-def regularize(score: float, lam: float, added_parameters: int) -> float:
-    """η_reg = η·exp(−λ·Δp²) (arXiv:2401.05686, section 3.1).
+def regularize(score: float, lam: float, size: float) -> float:
+    """η_reg = η·exp(−λ·size²) (arXiv:2401.05686, section 3.1).
 
-    λ is in 1/parameters²: an expansion of Δp = 1/√λ parameters keeps 1/e of its score.
+    The paper's size is Δp, so that λ is in 1/parameters² and an expansion of 1/√λ parameters keeps
+    1/e of its score, whatever the network. With Δp/p (`PENALTIES`) λ has no unit.
     """
-    return score * math.exp(-lam * added_parameters**2)
+    return score * math.exp(-lam * size**2)
+
+
+PENALTIES: dict[str, Callable[[int, int], float]] = {
+    "absolute": lambda added, parameters: added,
+    "relative": lambda added, parameters: added / parameters,
+}
+"""name → the size of an expansion by Δp and the network's p."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ def score_candidates(
     damping: float = 1e-8,
     seed: int = 0,
     proposal: str = "noise",
+    penalty: str = "absolute",
 ) -> tuple[float, list[Candidate]]:
     """η_c of the network as it is, and a `Candidate` for each of `expansions`.
 
@@ -130,25 +139,28 @@ def score_candidates(
     that of the old and the new parameters together, where the new ones' noise of 1e-4 does not move
     the old activations. Kinds of expansions that `secnn.attachment.ATTACHMENTS` does not know are
     applied to a copy each. The noise depends on `seed` alone; the images serve to calibrate new
-    batch norms as well. Arguments and errors as for `natural_expansion_score`.
+    batch norms as well. `lam` and `penalty`, a key of `PENALTIES`, regularise. Other arguments and
+    errors as for `natural_expansion_score`.
 
     The interval of `gain_unbiased` is ± 1.96 standard deviations over `RESAMPLES` bootstrap
     resamples of the images, F staying that of all.
     """
     _check(images, fisher, damping)
-    old, new = _samples(network, images, labels, expansions, seed, proposal)
     approximation, weights = FISHERS[fisher], _weights(len(images), seed).to(images)
-    before = approximation.statistic(old, weights, damping)
+    given = approximation, network, images, labels
+    old, new = _blocks(*given, expansions, seed, proposal)
+    before = approximation.total(old, weights, damping)
     current = approximation.score(before, weights, damping)
     candidates = []
     for expansion in expansions:
         if expansion in new:
-            after = before + approximation.statistic(new[expansion], weights, damping)
+            after = before + approximation.total(new[expansion], weights, damping)
         else:
-            samples = _copied(network, images, labels, expansion, seed, proposal)
-            after = approximation.statistic(samples, weights, damping)
+            after = approximation.total(
+                _copied(*given, expansion, seed, proposal), weights, damping
+            )
         scores = approximation.score(after, weights, damping)
-        candidates.append(_candidate(network, expansion, scores, current, lam))
+        candidates.append(_candidate(network, expansion, scores, current, lam, penalty))
     return current[0, 0].item(), candidates
 
 
@@ -167,17 +179,18 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _samples(
+def _blocks(
+    fisher: Fisher,
     network: SECNN,
     images: Tensor,
     labels: Tensor,
     expansions: Sequence[Expansion],
     seed: int,
     proposal: str,
-) -> tuple[Tensor, dict[Expansion, Tensor]]:
-    """Per-sample gradients N×p of the parameters, and of those that each expansion would add."""
-    old: list[Tensor] = []
-    new: dict[Expansion, list[Tensor]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
+) -> tuple[list[Block], dict[Expansion, list[Block]]]:
+    """The parameters in blocks, and those that each expansion would add."""
+    old: list[list[Block]] = []
+    new: dict[Expansion, list[list[Block]]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
     with evaluating(network, network.kernel):
         through = passages(network, images)
         filters = propose_filters(proposal, network, new, images, labels, seed)
@@ -187,31 +200,42 @@ def _samples(
         }
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
             recording = record(network, some, theirs)
-            old.append(flatten(recording.of_network(network).values()))
-            for expansion, gradients in attached.items():
-                new[expansion].append(flatten(gradients(recording)))
-    return torch.cat(old), {e: torch.cat(parts) for e, parts in new.items()}
+            old.append(fisher.keep(recording.parts(network).values()))
+            for expansion, parts in attached.items():
+                new[expansion].append(fisher.keep(parts(recording)))
+    return join(old), {e: join(chunks) for e, chunks in new.items()}
 
 
 def _copied(
-    network: SECNN, images: Tensor, labels: Tensor, expansion: Expansion, seed: int, proposal: str
-) -> Tensor:
-    """Per-sample gradients of a copy to which the expansion was applied."""
+    fisher: Fisher,
+    network: SECNN,
+    images: Tensor,
+    labels: Tensor,
+    expansion: Expansion,
+    seed: int,
+    proposal: str,
+) -> list[Block]:
+    """The parameters of a copy to which the expansion was applied."""
     grown = copy.deepcopy(network)
     filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
     expansion.apply(grown, images=images, generator=_generator(seed), filters=filters)
-    return _samples(grown, images, labels, [], seed, proposal)[0]
+    return _blocks(fisher, grown, images, labels, [], seed, proposal)[0]
 
 
 def _candidate(
-    network: SECNN, expansion: Expansion, scores: Tensor, current: Tensor, lam: float
+    network: SECNN,
+    expansion: Expansion,
+    scores: Tensor,
+    current: Tensor,
+    lam: float,
+    penalty: str,
 ) -> Candidate:
     """From η and η_U, 2×B, with equal weights (first) and with resampled ones."""
     added, gains = expansion.added_parameters(network), scores - current
     score, eta = scores[0, 0].item(), current[0, 0].item()
     gain, unbiased = gains[:, 0].tolist()
     margin = 1.96 * gains[1, 1:].std().item()
-    regularized = regularize(score, lam, added)
+    regularized = regularize(score, lam, PENALTIES[penalty](added, network.n_parameters))
     return Candidate(
         expansion,
         added,

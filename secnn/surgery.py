@@ -38,16 +38,14 @@ def extend(
 
 
 def _append(old: Tensor, dim: int, values: Tensor) -> Tensor:
-    layout = torch.channels_last if _is_channels_last(old) else torch.contiguous_format
-    return torch.cat([old, values], dim).contiguous(memory_format=layout)
-
-
-def _is_channels_last(tensor: Tensor) -> bool:
-    return (
-        tensor.dim() == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
+    """Both along `dim`, with the strides of a new network's parameter of that shape: where a size
+    is 1 a layout has several, and convolutions choose their algorithm, and with it their rounding,
+    by the strides, so that a network restored from a file would compute other bits."""
+    grown = torch.cat([old, values], dim)
+    last = old.dim() == 4 and old.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    new = torch.empty(grown.shape, dtype=old.dtype, device=old.device, memory_format=layout)
+    return new.copy_(grown)
 
 
 def widen_outputs(

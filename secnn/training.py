@@ -23,7 +23,7 @@ def normalize(images: Tensor, data: ImageData) -> Tensor:
     """uint8 N×C×H×W → float32, (x/255 − mean)/std for each channel, channels-last."""
     mean = torch.tensor(data.mean, device=images.device).view(1, -1, 1, 1) * 255
     scale = 1 / (torch.tensor(data.std, device=images.device).view(1, -1, 1, 1) * 255)
-    return (images.float() - mean).mul_(scale).contiguous(memory_format=torch.channels_last)
+    return (images - mean).mul_(scale).contiguous(memory_format=torch.channels_last)
 
 
 def batches(data: ImageData, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -37,9 +37,11 @@ def batches(data: ImageData, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for drawn in torch.randperm(count).tensor_split(-(-count // size)):
         mirrored = torch.rand(len(drawn)) < 0.5
         chosen = drawn.to(device)
-        images = data.train_images[chosen]
+        images = data.train_images.index_select(0, chosen)
         if data.flip:
-            images = torch.where(mirrored.to(device).view(-1, 1, 1, 1), images.flip(3), images)
+            # Whole images are copied, where `torch.where` would choose byte by byte.
+            either = (torch.arange(len(drawn)) + len(drawn) * mirrored).to(device)
+            images = torch.cat([images, images.flip(3)]).index_select(0, either)
         yield normalize(images, data), data.train_labels[chosen]
 
 

@@ -14,7 +14,7 @@ from secnn import checkpoint
 from secnn.config import TrialConfig
 from secnn.data import ImageData
 from secnn.expansion import Expansion, from_dict, largest_logit_change
-from secnn.growth import NOT_CONSIDERED, consider
+from secnn.growth import NOT_CONSIDERED, consider, with_reductions
 from secnn.learner import Learner, place
 from secnn.network import SECNN, count_flops
 from secnn.proposal import propose_filters
@@ -110,6 +110,8 @@ class Trial:
             score_seconds=time.perf_counter() - finished,
         )
         self.records.append(record)
+        losses = [r.val_loss for r in self.records]
+        self.considered = with_reductions(self.considered, losses, max(1, self.config.cooldown))
         return record
 
     def finish(self) -> TrialRecord:

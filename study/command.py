@@ -12,7 +12,9 @@ from typing import NoReturn
 from secnn.config import PRECISIONS, TrialConfig
 from secnn.criterion import CRITERIA
 from secnn.data import DATASETS
+from secnn.fisher import FISHERS
 from secnn.kernels import KERNELS
+from secnn.proposal import PROPOSALS
 from study.presets import PRESETS
 
 EPILOG = """\
@@ -65,10 +67,16 @@ def parser() -> Parser:
     )
     what.add_argument(
         "--criterion",
-        choices=sorted(set(CRITERIA) - {"natural"}),
+        choices=CRITERIA,
         nargs="*",
         default=[],
-        help="controls to run beside it, with as many seeds as the reference",
+        help="other rules and controls to run beside it, with as many seeds as the reference",
+    )
+    what.add_argument(
+        "--proposal", choices=PROPOSALS, help="what the filters of new channels look for at first"
+    )
+    what.add_argument(
+        "--fisher", choices=FISHERS, help="approximation of the Fisher matrix in the scores"
     )
     what.add_argument(
         "--retrain",
@@ -153,13 +161,16 @@ def reference(asked: argparse.Namespace, preset: TrialConfig) -> TrialConfig:
         ValueError: `--set` names no setting, or a value is out of its range.
     """
     changes = {"seed": asked.seed_offset, "kernel": asked.kernel, "precision": asked.precision}
-    for name in ("epochs", "max_parameters", "max_flops"):
+    for name in ("epochs", "max_parameters", "max_flops", "proposal", "fisher"):
         if getattr(asked, name) is not None:
             changes[name] = getattr(asked, name)
     return dataclasses.replace(preset, **changes, **dict(_setting(text) for text in asked.set))
 
 
-OWN_OPTIONS = ("seed", "epochs", "kernel", "precision", "max_parameters", "max_flops", "criterion")
+OWN_OPTIONS = (
+    *("seed", "epochs", "kernel", "precision", "max_parameters", "max_flops"),
+    *("criterion", "proposal", "fisher"),
+)
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from secnn.config import TrialConfig
+from secnn.criterion import THRESHOLDS
 
 
 def trial_key(config: TrialConfig) -> str:
     """The trial's name within a study, for example `criterion=natural,tau=2,lam=0,seed=0`; τ and λ
     only where the criterion reads them."""
     parts = [f"criterion={config.criterion}"]
-    if config.criterion == "natural":
+    if config.criterion in THRESHOLDS:
         parts += [f"tau={config.tau:.12g}", f"lam={config.lam:.12g}"]
     return ",".join([*parts, f"seed={config.seed}"])
 
@@ -28,8 +29,8 @@ def plan(
     """Key → configuration of every trial of a study.
 
     `samples` seeds, counted from the reference's own, at the reference; around it each of `taus`
-    and each of `lams` with `sweep_samples` seeds; each of the criteria `controls` with `samples`
-    seeds. A trial that is asked for twice runs once.
+    and each of `lams` with `sweep_samples` seeds; each of the criteria `controls`, at its own τ of
+    `THRESHOLDS`, with `samples` seeds. A trial that is asked for twice runs once.
     """
     varied = [
         *(replace(reference, tau=tau) for tau in taus),
@@ -38,9 +39,15 @@ def plan(
     settings = [
         (reference, samples),
         *((config, sweep_samples) for config in varied),
-        *((replace(reference, criterion=name), samples) for name in controls),
+        *((_control(reference, name), samples) for name in controls),
     ]
     trials = [
         replace(config, seed=reference.seed + i) for config, count in settings for i in range(count)
     ]
     return {trial_key(config): config for config in trials}
+
+
+def _control(reference: TrialConfig, criterion: str) -> TrialConfig:
+    if criterion == reference.criterion:
+        return reference
+    return replace(reference, criterion=criterion, tau=THRESHOLDS.get(criterion, reference.tau))

@@ -25,8 +25,11 @@ def asked(*arguments):
 def test_options_change_the_reference():
     config = asked("--epochs", "7", "--seed-offset", "10", "--max-parameters", "30000")
     assert (config.epochs, config.seed, config.max_parameters) == (7, 10, 30000)
-    config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "fisher=diagonal")
+    config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "penalty=relative")
     assert (config.tau, config.channel_steps, config.channels) == (1.5, (4,), (8, 8))
+    assert config.penalty == "relative"
+    config = asked("--proposal", "random", "--fisher", "exact")
+    assert (config.proposal, config.fisher) == ("random", "exact")
     assert asked() == PAPER
 
 

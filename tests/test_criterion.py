@@ -10,6 +10,10 @@ import torch
 from secnn.config import TrialConfig
 from secnn.criterion import (
     CRITERIA,
+    AtPlateau,
+    Confident,
+    Density,
+    Gain,
     Growth,
     LayersFirst,
     Natural,
@@ -17,15 +21,17 @@ from secnn.criterion import (
     Random,
     Schedule,
     best,
+    make_criterion,
 )
 from secnn.expansion import AddChannels, AddLayer
 from secnn.network import SECNN
 from secnn.score import Candidate, propose, ratio, regularize
 
 
-def growth(candidates=(), current=1.0, epoch=11, expansions=(), seed=0):
+def growth(candidates=(), current=1.0, epoch=12, expansions=(), seed=0, losses=None):
     generator = torch.Generator().manual_seed(seed)
-    return Growth(epoch, expansions, current, list(candidates), generator)
+    losses = losses or [1.0] * epoch
+    return Growth(losses, expansions, current, list(candidates), generator, parameters=1000)
 
 
 def scored(expansion, score, current=1.0, added=100, lam=0.0):
@@ -165,6 +171,73 @@ def test_the_best_of_a_kind_is_the_first_of_equals():
     assert best(made[3:], AddLayer) is None
 
 
+# --- rules that look at the price and at the noise ---------------------------------------------
+
+
+def priced(gains, prices, margins=None, current=10.0):
+    """Layers for blocks 0, 1, … with these gains η − η_c, Δp and half-widths of their interval, in
+    a network of 1,000 parameters with η_c = `current`."""
+    margins = margins or [0.0] * len(gains)
+    return [
+        Candidate(
+            AddLayer(b),
+            added_parameters=price,
+            score=current + gain,
+            regularized=current + gain,
+            ratio=ratio(current + gain, current),
+            gain=gain,
+            gain_unbiased=gain,
+            gain_low=gain - margin,
+            gain_high=gain + margin,
+            density=(gain / price) / (current / 1000),
+        )
+        for b, (gain, price, margin) in enumerate(zip(gains, prices, margins, strict=True))
+    ]
+
+
+def test_density_takes_the_most_for_its_price():
+    made = priced([3.0, 2.0, 1.0], [300, 100, 100])
+    assert Density(1.0).decide(growth(made, 10.0)).expansion == AddLayer(1)
+    assert Density(2.0).decide(growth(made, 10.0)).expansion is None  # 2 is not above 2.
+    reason = Density(3.0).decide(growth(made, 10.0)).reason
+    assert reason == "density = 2 <= tau = 3"
+
+
+def test_confidence_takes_the_gain_that_is_certain():
+    made = priced([3.0, 2.0, 1.0], [100, 100, 100], [2.5, 0.5, 0.0])
+    assert Confident(1.0).decide(growth(made, 10.0)).expansion == AddLayer(1)
+    assert Confident(1.6).decide(growth(made, 10.0)).expansion is None
+
+
+def test_gain_takes_the_largest_at_any_price():
+    made = priced([3.0, 2.0, 1.0], [900, 100, 100], [9.0, 0.0, 0.0])
+    assert Gain(1.0).decide(growth(made, 10.0)).expansion == AddLayer(0)
+    assert Gain(30.0).decide(growth(made, 10.0)).expansion is None  # 3 is 30 % of 10.
+
+
+@pytest.mark.parametrize("rule", [Density, Confident, Gain])
+def test_defined_outcomes(rule):
+    assert rule(1.0).decide(growth([], 10.0)).expansion is None
+    tie = priced([2.0, 2.0], [100, 100])
+    assert rule(0.1).decide(growth(tie, 10.0)).expansion == AddLayer(0)
+    broken = priced([math.nan, 2.0], [100, 100])
+    assert "not finite" in rule(0.1).decide(growth(broken, 10.0)).reason
+    worthless = priced([-1.0, 0.0], [100, 100])
+    assert rule(1e-9).decide(growth(worthless, 10.0)).expansion is None
+
+
+def test_a_plateau_is_waited_for():
+    gated = AtPlateau(Schedule(1), patience=3)
+    assert not gated.scored
+    made = proposals()
+    falling = [0.9**n for n in range(10)]
+    assert gated.decide(growth(made, None, losses=falling)).expansion is None
+    assert gated.decide(growth(made, None, losses=falling[:3])).expansion is None
+    flat = [*falling, *[falling[-1] * f for f in (1.01, 0.995, 1.2)]]
+    assert gated.decide(growth(made, None, losses=flat)).expansion == AddLayer(0)
+    assert gated.decide(growth(made, None, losses=[*flat, 0.2])).expansion is None
+
+
 # --- controls -----------------------------------------------------------------------------
 
 
@@ -180,10 +253,10 @@ def test_never():
 
 @pytest.mark.parametrize("criterion", [Random, Schedule, LayersFirst])
 @pytest.mark.parametrize("interval", [1, 4, 11])
-def test_controls_grow_at_multiples_of_the_interval_only(criterion, interval):
+def test_controls_grow_after_the_first_epoch_and_every_interval_from_there(criterion, interval):
     for epoch in range(1, 45):
         decision = criterion(interval).decide(growth(proposals(), None, epoch))
-        assert (decision.expansion is not None) is (epoch % interval == 0)
+        assert (decision.expansion is not None) is ((epoch - 1) % interval == 0)
 
 
 @pytest.mark.parametrize("criterion", [Random, Schedule, LayersFirst])
@@ -274,12 +347,15 @@ def test_the_registry_builds_each_criterion_from_a_config():
     assert CRITERIA["never"](config) == Never()
     assert CRITERIA["random"](config) == Random(7)
     assert CRITERIA["schedule"](config) == Schedule(7)
+    assert make_criterion(config) == Natural(1.3)
+    gated = TrialConfig(criterion="random", interval=7, plateau=4)
+    assert make_criterion(gated) == AtPlateau(Random(7), 4)
 
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_every_criterion_decides_and_says_why(name):
     criterion = CRITERIA[name](TrialConfig(interval=1))
-    offered = candidates([3, 1, 2], [1, 1, 1]) if criterion.scored else proposals()
+    offered = priced([3, 1, 2], [1, 1, 1]) if criterion.scored else proposals()
     decision = criterion.decide(growth(offered, 1.0 if criterion.scored else None))
     assert decision.reason
     assert decision.expansion is None or decision.expansion in {c.expansion for c in offered}

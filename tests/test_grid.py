@@ -34,6 +34,12 @@ def test_no_sweep_and_no_control_leaves_the_seeds():
     assert len(plan(REFERENCE, 5, [], [], 1, [])) == 5
 
 
+def test_another_rule_has_its_own_threshold():
+    trials = plan(REFERENCE, 2, [], [], 1, ["natural", "density"])
+    assert {(c.criterion, c.tau) for c in trials.values()} == {("natural", 2.0), ("density", 0.5)}
+    assert "criterion=density,tau=0.5,lam=0,seed=4" in trials
+
+
 def test_keys_tell_near_thresholds_apart():
     trials = plan(REFERENCE, 1, [1.0000001, 1.0000002], [], 1, [])
     assert len(trials) == 3

@@ -17,6 +17,7 @@ from secnn.score import natural_expansion_score, propose, score_candidates
 
 GAINS = ("gain", "gain_unbiased", "gain_low", "gain_high", "gain_per_parameter", "density")
 GAINS += ("predicted_reduction",)
+LOSSES = [2.0, 1.5, 1.2, 1.1, 1.0]
 CONFIG = TrialConfig(tau=1.01, channel_steps=(2, 4), score_samples=20, interval=1)
 
 
@@ -109,14 +110,14 @@ def test_the_step_follows_the_channels_added_before(steps, expected):
 def test_the_paper_s_rule_decides_on_the_scores(network, scoring_set):
     config = dataclasses.replace(CONFIG, lam=1e-6, damping=1e-6)
     made = [AddChannels(1, 2)]
-    considered = consider(network, config, scoring_set, made, epoch=5, seed=9)
+    considered = consider(network, config, scoring_set, made, LOSSES, seed=9)
     proposals = affordable(network, config, 4)
     current, candidates = score_candidates(
         network, *scoring_set, proposals, 1e-6, "diagonal", 1e-6, seed=9
     )
     assert considered.current == current
     assert considered.candidates == candidates
-    growth = Growth(5, made, current, candidates, torch.Generator())
+    growth = Growth(LOSSES, made, current, candidates, torch.Generator(), network.n_parameters)
     assert considered.decision == Natural(1.01).decide(growth)
 
 
@@ -124,7 +125,7 @@ def test_the_paper_s_rule_decides_on_the_scores(network, scoring_set):
 def test_controls_score_nothing(criterion, network, scoring_set, monkeypatch):
     monkeypatch.setattr("secnn.growth.score_candidates", None)
     config = dataclasses.replace(CONFIG, criterion=criterion)
-    considered = consider(network, config, scoring_set, [], epoch=5, seed=9)
+    considered = consider(network, config, scoring_set, [], LOSSES, seed=9)
     assert considered.current is None
     assert [c.expansion for c in considered.candidates] == propose(network, 2)
     for candidate in considered.candidates:
@@ -137,7 +138,7 @@ def test_controls_score_nothing(criterion, network, scoring_set, monkeypatch):
 def test_considering_is_deterministic_and_leaves_no_trace(criterion, network, scoring_set):
     config = dataclasses.replace(CONFIG, criterion=criterion)
     spec, state = network.spec, torch.random.get_rng_state()
-    first, second = (consider(network, config, scoring_set, [], 5, seed=3) for _ in range(2))
+    first, second = (consider(network, config, scoring_set, [], LOSSES, seed=3) for _ in range(2))
     assert first == second
     assert network.spec == spec
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -145,7 +146,7 @@ def test_considering_is_deterministic_and_leaves_no_trace(criterion, network, sc
 
 def test_what_was_scored_is_what_is_made(network, scoring_set):
     config = dataclasses.replace(CONFIG, tau=1e-6)
-    considered = consider(network, config, scoring_set, [], 5, seed=3)
+    considered = consider(network, config, scoring_set, [], LOSSES, seed=3)
     chosen = considered.decision.expansion
     images, labels = scoring_set
     chosen.apply(network, None, images, torch.Generator().manual_seed(3))
@@ -157,7 +158,7 @@ def test_what_was_scored_is_what_is_made(network, scoring_set):
 def test_a_budget_that_is_used_up_stops_growth(network, scoring_set):
     for criterion in ("natural", "random", "schedule"):
         config = dataclasses.replace(CONFIG, criterion=criterion, max_parameters=1)
-        considered = consider(network, config, scoring_set, [], 5, 0)
+        considered = consider(network, config, scoring_set, [], LOSSES, 0)
         assert considered.decision.expansion is None
         assert considered.records(5, None) == []
         assert considered.columns(None)["best_layer_ratio"] is None
@@ -168,7 +169,7 @@ def test_a_budget_that_is_used_up_stops_growth(network, scoring_set):
 
 def test_the_columns_of_an_epoch(network, scoring_set):
     config = dataclasses.replace(CONFIG, tau=1e-6)
-    considered = consider(network, config, scoring_set, [], 5, 0)
+    considered = consider(network, config, scoring_set, [], LOSSES, 0)
     columns = considered.columns(0.004)
     layers, channels = (
         [c.ratio for c in considered.candidates if isinstance(c.expansion, kind)]
@@ -189,7 +190,7 @@ def test_the_columns_of_an_epoch(network, scoring_set):
 def test_every_scored_candidate_has_a_record(network, scoring_set):
     for tau, change in ((1e-6, 0.004), (1e6, None)):
         config = dataclasses.replace(CONFIG, tau=tau)
-        considered = consider(network, config, scoring_set, [], 5, 0)
+        considered = consider(network, config, scoring_set, [], LOSSES, 0)
         records = considered.records(5, change)
         assert len(records) == len(considered.candidates) == 6
         chosen = considered.decision.expansion
@@ -211,8 +212,8 @@ def test_every_scored_candidate_has_a_record(network, scoring_set):
 
 
 def test_controls_have_records_only_where_they_grew(network, scoring_set):
-    config = dataclasses.replace(CONFIG, criterion="schedule", interval=5)
-    assert consider(network, config, scoring_set, [], 4, 0).records(4, None) == []
-    records = consider(network, config, scoring_set, [], 5, 0).records(5, 0.001)
+    config = dataclasses.replace(CONFIG, criterion="schedule", interval=4)
+    assert consider(network, config, scoring_set, [], LOSSES[:4], 0).records(4, None) == []
+    records = consider(network, config, scoring_set, [], LOSSES, 0).records(5, 0.001)
     assert [r.chosen for r in records] == [True] + [False] * 5
     assert {r.eta for r in records} == {None}

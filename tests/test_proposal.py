@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from secnn.expansion import AddChannels, AddLayer, largest_logit_change
 from secnn.network import SECNN
 from secnn.proposal import PROPOSALS, propose_filters
+from secnn.score import score_candidates
 from secnn.training import Step
 
 GROWTH = (AddLayer(0), AddLayer(1), AddChannels(1, 2))
@@ -99,34 +100,58 @@ def test_an_unknown_proposal_is_named_with_those_there_are(make_network, draw_im
 # --- a toy problem whose missing feature is known -----------------------------------------
 
 
+COLOUR = F.normalize(torch.tensor([1.0, -1, 2, 0, 1, -2]).double(), dim=0)
+
+
 @pytest.fixture(scope="module")
 def toy():
-    """A student without one channel of the teacher that labels the images, and that channel's
-    filter: the first of four in block 0, which decides most of the labels."""
-    torch.manual_seed(3)
-    shape = {"input_channels": 1, "image_size": (12, 12), "classes": 2, "dropout": 0.0}
-    teacher = SECNN(channels=(4, 6), **shape, head_dropout=0.0).double().eval()
-    images = torch.randn(1024, 1, 12, 12).double()
-    feature = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]).double()
-    response = F.conv2d(images, feature[None, None], padding=1)
-    # Half of the images: those with more than the median of it, which is what a channel can see.
-    strength = F.leaky_relu(response - response.mean(), 0.01).mean((1, 2, 3))
-    return teacher, images, (strength > strength.median()).long(), feature
+    """A network whose filters are all blind to `COLOUR`, and images of noise in six channels; those
+    of class 1 have a little of that colour, which is all that tells them apart."""
+    torch.manual_seed(2)
+    shape = {"input_channels": 6, "image_size": (8, 8), "classes": 2}
+    network = SECNN(channels=(4, 6), layers=(1, 1), dropout=0.0, head_dropout=0.0, **shape).double()
+    filters = network.blocks[0].layers[0].conv.weight.data
+    filters -= torch.einsum("oiyx,i,j->ojyx", filters, COLOUR, COLOUR)
+    images, labels = torch.randn(768, 6, 8, 8).double(), torch.arange(768) % 2
+    images += 0.5 * labels.view(-1, 1, 1, 1) * COLOUR.view(1, -1, 1, 1)
+    network.train()(images)  # Running statistics.
+    return network.eval(), images, labels
 
 
-def steps(network, images, labels, count):
-    """The loss after that many steps of training on all images."""
-    network.train()
-    step = Step(network, torch.optim.Adam(network.parameters(), lr=2e-3), 0.0)
-    for _ in range(count):
-        step(images, labels)
-    network.eval()
-    with torch.no_grad():
-        return F.cross_entropy(network(images), labels).item()
+@pytest.mark.parametrize("name", ["linear", "gradient"])
+def test_the_missing_feature_is_found(name, toy):
+    network, images, labels = toy
+    (filters,) = filters_of(name, network, AddChannels(0, 1), images, labels)
+    seen = torch.einsum("kiyx,i->kyx", filters, COLOUR).norm() / filters.norm()
+    (noise,) = filters_of("random", network, AddChannels(0, 1), images, labels)
+    assert torch.einsum("kiyx,i->kyx", noise, COLOUR).norm() / noise.norm() < 0.6
+    assert seen > 0.8
 
 
-def test_the_missing_feature_is_found(toy):
-    network, images, labels, feature = toy
-    (filters,) = filters_of("gradient", network, AddChannels(0, 1), images, labels)
-    cosine = F.cosine_similarity(filters.flatten(), feature.flatten(), dim=0)
-    assert cosine.abs() > 0.9
+def test_its_gain_is_ten_times_that_of_noise(toy):
+    network, images, labels = toy
+    gains = {
+        name: score_candidates(
+            network,
+            images,
+            labels,
+            [AddChannels(0, 1)],
+            fisher="exact",
+            damping=1e-2,
+            proposal=name,
+        )[1][0].gain
+        for name in ("noise", "gradient")
+    }
+    assert gains["gradient"] > 10 * gains["noise"] > 0
+
+
+def test_it_trains_faster_than_noise(toy):
+    network, images, labels = toy
+    losses = {}
+    for name in ("noise", "gradient"):
+        larger = grown(name, network, AddChannels(0, 1), images, labels).train()
+        step = Step(larger, torch.optim.Adam(larger.parameters(), lr=2e-3), l1=0.0)
+        for _ in range(50):
+            loss, _ = step(images, labels)
+        losses[name] = loss.item()
+    assert losses["gradient"] < losses["noise"]

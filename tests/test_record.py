@@ -54,7 +54,7 @@ def test_the_nullable_columns_are_those_of_epochs_without_growth():
     assert nullable == {
         *("channels", "eta", "eta_regularized", "ratio", "logit_change"),
         *("gain", "gain_unbiased", "gain_low", "gain_high", "gain_per_parameter", "density"),
-        "predicted_reduction",
+        *("predicted_reduction", "reduction_before", "realised_reduction"),
     }
     assert not any(field.nullable for field in schema(TrialRecord))
 

@@ -115,9 +115,12 @@ SHAPES = {
 KINDS = {AddLayer: 1e-9, AddChannels: 1e-24}
 
 
+# New channels are blocks of their own for kfac: tests/test_kfac.py.
+SCORED = [(f, k) for f in FISHERS for k in KINDS if (f, k) != ("kfac", AddChannels)]
+
+
 @pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("fisher", FISHERS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fisher, kind", SCORED)
 @pytest.mark.parametrize("training", [True, False])
 def test_candidates_are_scored_as_copies_by_hand(
     fields, fisher, kind, training, make_network, draw_images, monkeypatch
@@ -162,7 +165,7 @@ def test_kinds_without_a_rule_are_scored_on_copies(scoring, monkeypatch):
         assert fast.score == pytest.approx(expected, rel=2e-2)  # The noise of 1e-4 apart.
 
 
-NULL = {"diagonal": 1e-14, "exact": 1e-4}
+NULL = {"diagonal": 1e-14, "kfac": 1e-6, "exact": 1e-4}
 """Fishers whose score without noise is zero on labels that the network draws, with a damping."""
 
 
@@ -288,6 +291,14 @@ def test_the_penalty_changes_no_score_but_the_regularised(scoring):
     )
     for one, other in zip(free, penalised, strict=True):
         assert one.score == one.regularized == other.score > other.regularized
+
+
+def test_the_relative_penalty_has_no_unit(scoring):
+    """It is the same for a network and an expansion twice as large."""
+    network, images, labels = scoring
+    (layer,) = score_candidates(network, images, labels, [AddLayer(1)], 2.0, penalty="relative")[1]
+    share = layer.added_parameters / network.n_parameters
+    assert layer.regularized == pytest.approx(layer.score * math.exp(-2 * share**2))
 
 
 def test_nothing_to_score_gives_the_network_s_own_score(scoring):

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from secnn import surgery
+from secnn.expansion import AddChannels, AddLayer
+from secnn.network import SECNN
 from secnn.surgery import (
     NOISE,
     add_to_optimizer,
@@ -215,3 +217,15 @@ def test_a_module_added_to_the_optimizer_is_trained_by_it():
 
 def test_no_optimizer_is_fine():
     add_to_optimizer(nn.Linear(2, 2), None)
+
+
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_grown_parameters_have_the_strides_of_new_ones(inputs):
+    """Where a size is 1 a layout has several strides, which decide how convolutions round."""
+    network = SECNN(input_channels=inputs, channels=(4, 1, 4))
+    for expansion in (AddChannels(0, 2), AddLayer(0), AddLayer(1), AddChannels(1, 2)):
+        expansion.apply(network)
+    for (name, grown), new in zip(
+        network.named_parameters(), SECNN(network.spec).parameters(), strict=True
+    ):
+        assert grown.stride() == new.stride(), name

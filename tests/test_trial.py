@@ -17,8 +17,10 @@ TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
 
 # Grows by layers and channels, halves its learning rate, and spends epochs in the cooldown.
 CONFIG = TrialConfig(
-    tau=1.001,
+    tau=0.5,
     lam=3e-6,
+    capacity=2,
+    layers=(1, 2, 2),
     learning_rate=2e-2,
     epochs=7,
     cooldown=1,
@@ -137,7 +139,29 @@ def test_records_tell_what_happened(digits, whole):
     assert [r["epoch"] for r in chosen] == grown
     assert all(r["logit_change"] < 0.01 for r in chosen)
     for row in records:
-        assert (row["eta_current"] is None) == (row["best_layer_ratio"] is None)
+        assert (row["eta_current"] is None) == (row["best_channels_ratio"] is None)
+
+
+@pytest.mark.parametrize("cooldown", [0, 1, 2])
+def test_the_reductions_are_those_of_the_epochs_around_an_expansion(digits, cooldown):
+    config = dataclasses.replace(CONFIG, criterion="schedule", interval=2, cooldown=cooldown)
+    trial, span = Trial(config, digits), max(1, cooldown)
+    while not trial.done:
+        trial.step()
+        losses = {r.epoch: r.val_loss for r in trial.records}
+        for record in trial.considered:
+            found = record.reduction_before, record.realised_reduction
+            if not record.chosen:
+                assert found == (None, None)
+                continue
+            ends = [(record.epoch - span, record.epoch), (record.epoch, record.epoch + span)]
+            assert found == tuple(
+                losses[a] - losses[b] if a in losses and b in losses else None for a, b in ends
+            )
+    chosen = [r for r in trial.considered if r.chosen]
+    assert chosen[0].realised_reduction is not None
+    # No further epoch follows that an expansion at the end could be measured in.
+    assert (chosen[-1].realised_reduction is None) == (chosen[-1].epoch + span > config.epochs)
 
 
 def test_the_ladder_holds_firsts_and_bests(digits):

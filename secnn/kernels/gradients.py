@@ -10,9 +10,6 @@ from torch.nn import functional as F
 
 from secnn.kernels.build import library
 
-LANES = 16
-"""The compiled function takes numbers of output channels that are multiples of this."""
-
 
 def convolution_gradients(x: Tensor, gradient: Tensor, side: int, kernel: str) -> Tensor:
     """∂/∂W of each sample's loss, for a convolution of stride 1 that keeps the size.
@@ -27,9 +24,12 @@ def convolution_gradients(x: Tensor, gradient: Tensor, side: int, kernel: str) -
         N×O×I×side×side.
     """
     compiled = kernel == "fused" and x.device.type == "cpu" and x.dtype == torch.float32
-    if compiled and library("gradients"):
-        return _compiled(x, gradient, side)
-    return unfolded_gradients(x, gradient, (side, side), padding=side // 2)
+    if not (compiled and library("gradients")):
+        return unfolded_gradients(x, gradient, (side, side), padding=side // 2)
+    if gradient.shape[1] < library("gradients").lanes() <= x.shape[1]:
+        # What the inputs are to the outputs, these are to them from the other side of each tap.
+        return _compiled(gradient, x, side).transpose(1, 2).flip(3, 4)
+    return _compiled(x, gradient, side)
 
 
 def unfolded_gradients(
@@ -43,14 +43,13 @@ def unfolded_gradients(
 
 def _compiled(x: Tensor, gradient: Tensor, side: int) -> Tensor:
     n, inputs, h, w = x.shape
-    outputs = gradient.shape[1]
+    outputs, lanes = gradient.shape[1], library("gradients").lanes()
+    if outputs < lanes:
+        gradient = F.pad(gradient, (0, 0, 0, 0, 0, lanes - outputs))
     x = x.contiguous(memory_format=torch.channels_last)
-    if outputs % LANES:
-        gradient = F.pad(gradient, (0, 0, 0, 0, 0, -outputs % LANES))
     gradient = gradient.to(torch.float32).contiguous(memory_format=torch.channels_last)
-    out = torch.empty(n, side * side, inputs, gradient.shape[1])
+    out = torch.empty(n, side, side, inputs, gradient.shape[1])
     pointers = (ctypes.c_void_p(t.data_ptr()) for t in (x, gradient, out))
     sizes = (n, h, w, inputs, gradient.shape[1], side, torch.get_num_threads())
     library("gradients").convolution_gradients(*pointers, *map(ctypes.c_int64, sizes))
-    out = out.view(n, side, side, inputs, -1)[..., :outputs]
-    return out.permute(0, 4, 3, 1, 2)
+    return out[..., :outputs].permute(0, 4, 3, 1, 2)
