@@ -119,14 +119,27 @@ def gpus_per_trial(asked: argparse.Namespace) -> float:
     return 1.0 if "GPU" in there else 0.0
 
 
+def expect_room(resources: dict[str, float]) -> None:
+    """Raise ValueError if this machine can never run a trial: Tune would wait for ever."""
+    for name, needed in resources.items():
+        there = ray.cluster_resources().get(name.upper(), 0)
+        if needed > there:
+            raise ValueError(
+                f"--{name}s-per-trial: expected at most {there:g}, which this machine has, "
+                f"got {needed:g}"
+            )
+
+
 def tune_trials(
     asked: argparse.Namespace, study: dict, data: ImageData, out: Path, keys: Iterable[str]
 ) -> None:
     """Run the trials `keys`, as many at once as there are resources. What came of each is in its
     folder."""
     connect(asked.address)
-    print(estimate(asked, study, data, list(keys)), flush=True)
     resources = {"cpu": asked.cpus_per_trial, "gpu": gpus_per_trial(asked)}
+    if not (asked.address or os.environ.get("RAY_ADDRESS")):
+        expect_room(resources)  # A cluster may still get what it needs.
+    print(estimate(asked, study, data, list(keys)), flush=True)
     shared = tune.with_parameters(
         worker.run,
         arrays=data.arrays(),

@@ -63,3 +63,10 @@ def test_a_cluster_without_workers_is_not_taken_for_one_without_gpus(tmp_path):
     run = study_on({"num_cpus": 0, "num_gpus": 0}, tmp_path)
     assert "ValueError: --gpus-per-trial: " in run.stderr
     assert not list(tmp_path.glob("criterion=*"))
+
+
+@pytest.mark.parametrize("option", ["--cpus-per-trial", "--gpus-per-trial"])
+def test_more_than_this_machine_has_is_refused_rather_than_waited_for(option, tmp_path):
+    run = study_on({"num_cpus": 2, "num_gpus": 1}, tmp_path, option, "3")
+    assert f"ValueError: {option}: expected at most " in run.stderr
+    assert not list(tmp_path.glob("criterion=*"))
