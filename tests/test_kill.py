@@ -17,9 +17,11 @@ def test_ten_kills_lose_and_double_nothing(tmp_path):
     whole = logs(tmp_path / "whole")
     assert len([name for name in whole if name.startswith("logs/epochs")]) == 6
 
-    # The first seconds go to starting Ray and its workers.
-    happened = killed_study(OPTIONS, tmp_path / "killed", KILLS, between=(4, 11))
+    # Counted from the first new row, as starting Ray and its workers takes longer than an epoch.
+    happened = killed_study(OPTIONS, tmp_path / "killed", KILLS, between=(0, 1.5), progress=True)
     assert happened["processes killed"] > KILLS
+    rows = happened["rows at each kill"]
+    assert 0 < rows[0] < rows[KILLS // 2] <= sum(map(len, whole.values()))
     assert logs(tmp_path / "killed") == whole, differences(whole, logs(tmp_path / "killed"))
 
 
