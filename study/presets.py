@@ -30,7 +30,7 @@ class Preset:
 SMALL = 5_000
 """Training images below which data counts as small."""
 
-SMALL_EPOCHS = 40
+SMALL_EPOCHS = 30
 
 TAUS = (1.02, 1.1, 1.5, 2.0, 4.0)
 LAMS = (0.0, 1e-8, 1e-7, 1e-6)
