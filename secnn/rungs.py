@@ -121,9 +121,14 @@ def load_within(
     ]
     if not fitting:
         best = max(row["val_accuracy"] for row in rows)
+        budgets = {
+            f"at most {max_parameters} parameters": max_parameters,
+            f"at most {max_flops} FLOPs": max_flops,
+            f"at least {min_accuracy} % accuracy": min_accuracy,
+        }
+        asked = " and ".join(text for text, budget in budgets.items() if budget is not None)
         raise LookupError(
-            f"no network below {path} has at most {max_parameters} parameters, at most "
-            f"{max_flops} FLOPs and at least {min_accuracy} % accuracy; the smallest has "
+            f"no network below {path} has {asked}; the smallest has "
             f"{rows[0]['parameters']} parameters, the fewest FLOPs are "
             f"{min(row['flops'] for row in rows)}, the highest accuracy is {best:.2f} %"
         )
