@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def plot_growth(study: Study, asked: argparse.Namespace) -> None:
     """Draw the figure and write it to OUT/analysis."""
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
     sizes, accuracies = figure.subplots(2, 1, sharex=True)
     title(sizes, study, "Growth")
     colour = colours(study)
