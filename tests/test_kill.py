@@ -6,7 +6,7 @@ from benchmarks.interruption import differences, killed_study, logs
 
 KILLS = 10
 OPTIONS = [
-    *("--preset", "quick", "--dataset", "digits", "--num-samples", "2", "--epochs", "12"),
+    *("--preset", "quick", "--dataset", "digits", "--num-samples", "2", "--epochs", "6"),
     *("--tau", "1.1", "--lam", "1e-6", "--criterion", "schedule"),
 ]
 
