@@ -75,6 +75,8 @@ def read(path: Path) -> list[dict]:
 
 
 def append(path: Path, row: dict) -> None:
+    """Add a row, with a header before the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, row)

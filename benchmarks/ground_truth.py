@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from accuracy import append
 
 from secnn import (
     AddChannels,
@@ -231,17 +232,6 @@ def rows_of(file: Path) -> list[dict]:
         return []
     with open(file, newline="") as opened:
         return list(csv.DictReader(opened))
-
-
-def append(file: Path, row: dict) -> None:
-    """Add a row, with a header before the first."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = not file.exists()
-    with open(file, "a", newline="") as opened:
-        writer = csv.DictWriter(opened, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def main() -> None:

@@ -80,6 +80,9 @@ PROPOSALS: dict[str, Proposal] = {
 """name → function (network, expansion, recording of the scoring set, generator) → filters; None
 stands for the expansion's own noise."""
 
+BLIND = (noise, random)
+"""Proposals that look at no images and are given no recording."""
+
 
 def propose_filters(
     name: str,
@@ -99,7 +102,7 @@ def propose_filters(
         raise ValueError(f"proposal: expected one of {', '.join(PROPOSALS)}, got {name!r}")
     found: dict[Expansion, Filters | None] = dict.fromkeys(expansions)
     widening = [e for e in found if isinstance(e, AddChannels)]
-    looks = name in ("linear", "gradient") and widening
+    looks = widening and PROPOSALS[name] not in BLIND
     seen = record(network, images, labels) if looks else None
     for expansion in widening:
         generator = torch.Generator().manual_seed(seed)

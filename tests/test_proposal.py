@@ -91,6 +91,18 @@ def test_constant_images_do_no_harm(make_network, draw_images):
     assert all(p.isfinite().all() for p in larger.parameters())
 
 
+def test_a_proposal_of_one_s_own_sees_the_images(make_network, draw_images, monkeypatch):
+    def own(network, expansion, recording, generator):
+        conv = network.blocks[expansion.block].layers[0].conv
+        return [recording.inputs[conv][: expansion.channels, :, :3, :3]]
+
+    monkeypatch.setitem(PROPOSALS, "own", own)
+    network = make_network()
+    images, labels = draw_images(network, 8)
+    (filters,) = filters_of("own", network, AddChannels(0, 2), images, labels)
+    torch.testing.assert_close(filters, images[:2, :, :3, :3])
+
+
 def test_an_unknown_proposal_is_named_with_those_there_are(make_network, draw_images):
     network = make_network()
     with pytest.raises(ValueError, match=r"^proposal: expected one of noise, .*, got 'best'"):
