@@ -54,9 +54,9 @@ class Fisher:
         η_U = (wᵀKw − Σ_n w_n² K_nn) / (1 − Σ_n w_n²),
 
     a U-statistic, is free of it: where the expected gradient is zero so is its expectation, but
-    for F's dependence on the same samples. It is exactly zero where g_n and −g_n are equally
-    likely, as F does not change with the signs (that of `batch` does). η_U may be negative, and is
-    nan where all weight lies on one sample.
+    for F's dependence on the same samples, which `exact` leaves out pair by pair. It is exactly
+    zero where g_n and −g_n are equally likely, as F does not change with the signs (that of `batch`
+    does). η_U may be negative, and is nan where all weight lies on one sample.
 
     Attributes:
         statistic: of a block of parameters, the samples' weights B×N and the damping. F is that of
@@ -140,12 +140,23 @@ def _gram(block: Block, weights: Tensor, damping: float) -> Tensor:
 
 
 def _natural(gram: Tensor, weights: Tensor, damping: float) -> Tensor:
-    # F = GᵀG/N, and G(GᵀG/N + δI)⁻¹ = (GGᵀ/N + δI)⁻¹G.
-    damped = gram / len(gram) + damping * torch.eye(len(gram)).to(gram)
-    pairs, weights = torch.linalg.solve(damped, gram), weights.double()
-    whole = torch.einsum("bn,nm,bm->b", weights, pairs, weights)
-    forms = torch.stack([whole, weights.square() @ pairs.diagonal()])
-    return _without_pairs_of_one(forms, weights, damping)
+    # F = GᵀG/N, and with R = (GGᵀ/N + δI)⁻¹, N×N, K = G(F + δI)⁻¹Gᵀ = N(I − δR).
+    count, weights, identity = len(gram), weights.double(), torch.eye(len(gram)).to(gram)
+    inverse = torch.linalg.inv(gram / count + damping * identity)
+    whole = torch.einsum("bn,nm,bm->b", weights, count * (identity - damping * inverse), weights)
+    pairs = _left_out(inverse, damping)
+    apart = torch.einsum("bn,nm,bm->b", weights, pairs, weights)
+    return torch.stack([whole, apart / (1 - weights.square().sum(1))])
+
+
+def _left_out(inverse: Tensor, damping: float) -> Tensor:
+    """g_nᵀ(F' + δI)⁻¹g_m, N×N, zero for n = m, where F' is F without the samples n and m.
+
+    From R by the Woodbury identity: −N R_nm / (δ (R_nn R_mm − R_nm²)).
+    """
+    own = inverse.diagonal()
+    determinants = torch.outer(own, own) - inverse.square()
+    return (-len(inverse) * inverse / (damping * determinants)).fill_diagonal_(0)
 
 
 diagonal = Fisher(_diagonal, _without_pairs_of_one)
@@ -184,8 +195,12 @@ exact = Fisher(_gram, _natural)
 
 Computed from the N×N matrix of inner products of per-sample gradients; F, p×p, is never formed.
 0 ≤ η ≤ 1, and η → 1 where the gradients are linearly independent (p ≥ N) and the damping vanishes:
-then each sample can be fitted by itself, and η_U says more of how F depends on the samples than of
-ḡ. A damping of about 0.01·trace(F)/N, N the samples, keeps away from there.
+then each sample can be fitted by itself. A damping of about 0.01·trace(F)/N, N the samples, keeps
+away from there.
+
+η_U takes F without the two samples of each pair, F' = (1/N) Σ_{k≠n,m} g_k g_kᵀ, so that the three
+are independent and E[η_U] = E[g]ᵀ E[(F' + damping·I)⁻¹] E[g] ≥ 0 whatever the gradients'
+distribution. With F of all samples it would be negative wherever p ≥ N.
 """
 
 FISHERS: dict[str, Fisher] = {"diagonal": diagonal, "batch": batch, "kfac": kfac, "exact": exact}
