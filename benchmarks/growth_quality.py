@@ -5,13 +5,13 @@
 
 `run` trains every arm (`ARMS`) with every seed for the same number of epochs, from 9,024 parameters
 to a budget; several can run side by side, each going on where it was stopped. `--images` of the
-training images make a pilot, with batches of 128: as many steps an epoch as of all and 512.
-`retrain-X`
-is the network that arm X ended with, trained from scratch for as many epochs. `judge` prints, over
-seeds with 95 % intervals (Student's t): parameters and validation accuracy at the end, the
-difference to two controls of the same seed, the mean of the best accuracy so far over the logarithm
-of the parameters, the accuracy after equal floating-point operations of training, and the change of
-accuracy in the epoch after an expansion beside that in other epochs before the learning rate falls.
+training images make a pilot, with batches of 128: as many steps an epoch as of all and 512. Arm
+`retrain-X` is the network that arm X ended with, trained from scratch for as many epochs. `judge`
+prints, over seeds with 95 % intervals (Student's t): parameters and validation accuracy at the end;
+the mean of the best accuracy so far over the logarithm of the parameters; the accuracy after equal
+floating-point operations of training; the change of accuracy in the epoch after an expansion beside
+that in other epochs before the learning rate falls; and the difference in accuracy to two controls
+of the same seed, and of a retrained network to the grown one.
 """
 
 from __future__ import annotations
@@ -52,17 +52,23 @@ BASE = TrialConfig(
     decay=0.25,
     max_parameters=BUDGET,
 )
-EXACT = {"fisher": "exact", "damping": 1e-2, "proposal": "random"}
+EXACT = {"fisher": "exact", "damping": 1e-2}
 ARMS = {
-    "layers-first": {"criterion": "layers-first"},
-    "channels-first": {"criterion": "channels-first"},
+    "never": {"criterion": "never"},
     "random": {"criterion": "random"},
+    "layers-first": {"criterion": "layers-first"},
     "schedule": {"criterion": "schedule"},
     "natural": {"criterion": "natural", "tau": 1.02},
-    "never": {"criterion": "never"},
-    "gain, exact": {"criterion": "gain", "tau": 0.01, **EXACT},
-    "density": {"criterion": "density", "tau": 0.1, "proposal": "random"},
+    "natural, exact": {"criterion": "natural", "tau": 1.0, **EXACT},
+    "density": {"criterion": "density", "tau": 0.1},
+    "balanced": {"criterion": "balanced", "tau": 0.5},
+    "density, 10 MFLOP": {"criterion": "density", "tau": 0.1, "max_flops": 10_000_000},
+    "gain, exact": {"criterion": "gain", "tau": 1.0, **EXACT, "proposal": "random"},
+    "channels-first": {"criterion": "channels-first"},
     "schedule, random": {"criterion": "schedule", "proposal": "random"},
+    "gain": {"criterion": "gain", "tau": 0.1},
+    "natural, kfac": {"criterion": "natural", "tau": 1.02, "fisher": "kfac", "damping": 1e-6},
+    "confident": {"criterion": "confident", "tau": 0.1},
     "schedule, gradient": {"criterion": "schedule", "proposal": "gradient"},
     "paper": {"criterion": "natural", "tau": 2.0},
 }
@@ -162,19 +168,20 @@ def judge(arms: list[str], seeds: list[int]) -> None:
     trials = rows[rows["seed"].isin(seeds)].groupby(["arm", "seed"])
     found = {which: measures(trial, operations) for which, trial in trials}
     columns = list(next(iter(found.values())))
-    print("| arm | n | " + " | ".join(columns) + " | − random | − layers-first |")
-    print("|---" * (len(columns) + 4) + "|")
+    controls = ["random", "layers-first", "what it retrains"]
+    print("| arm | n | " + " | ".join(columns) + "".join(f" | − {c}" for c in controls) + " |")
+    print("|---" * (len(columns) + 5) + "|")
     for arm in dict.fromkeys(a for a, _ in found):
         own = {s: m for (a, s), m in found.items() if a == arm}
         cells = [
             interval([float(m[c]) for m in own.values()], 0 if c == "parameters" else 2)
             for c in columns
         ]
-        for control in ("random", "layers-first"):
+        for control in (*controls[:2], arm.removeprefix(RETRAIN)):
             paired = [
                 m["accuracy"] - found[control, s]["accuracy"]
                 for s, m in own.items()
-                if (control, s) in found
+                if control != arm and (control, s) in found
             ]
             cells.append(interval(paired))
         print(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")

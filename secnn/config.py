@@ -21,8 +21,9 @@ class TrialConfig:
 
     Attributes:
         criterion: a key of `secnn.criterion.CRITERIA`.
-        tau: threshold τ on η/η_c.
-        lam: size penalty λ, in 1/parameters²; without a unit if `penalty` is "relative".
+        tau: threshold τ of the criterion, for `natural` on η/η_c.
+        lam: size penalty λ, in 1/parameters²; without a unit if `penalty` is "relative". Read by
+            `natural`, `density` and `balanced`.
         penalty: a key of `secnn.score.PENALTIES`, what λ is a price of.
         seed: decides the weights, the order of the images, dropout and the noise of growth.
         epochs: passes over the training images.

@@ -1,4 +1,4 @@
-"""When to grow, where and by what: the paper's rule and the controls that it must beat.
+"""When to grow, where and by what: the paper's rule, and others that read scores.
 
 A criterion looks at a `Growth` and returns a `Decision` with its reason. A new one is one class and
 one line in `CRITERIA`.
@@ -7,62 +7,17 @@ one line in `CRITERIA`.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
+from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, Schedule, next_in_turn
+from secnn.decision import Criterion, Decision, Growth
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.score import Candidate, ratio
 
 if TYPE_CHECKING:
     from secnn.config import TrialConfig
-
-
-@dataclass(frozen=True)
-class Growth:
-    """What a criterion may look at.
-
-    Attributes:
-        losses: validation loss after each epoch so far.
-        expansions: those made so far, in order.
-        current: η_c of the network, None if the criterion does not ask for scores.
-        candidates: every expansion that fits.
-        generator: source of randomness.
-        parameters: of the network, p.
-    """
-
-    losses: Sequence[float]
-    expansions: Sequence[Expansion]
-    current: float | None
-    candidates: Sequence[Candidate]
-    generator: torch.Generator
-    parameters: int
-
-    @property
-    def epoch(self) -> int:
-        """Epochs trained."""
-        return len(self.losses)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The expansion to make, or None, and why."""
-
-    expansion: Expansion | None
-    reason: str
-
-
-class Criterion(Protocol):
-    """`scored` tells whether `decide` reads scores, which cost a few forward passes."""
-
-    scored: ClassVar[bool]
-
-    def decide(self, growth: Growth) -> Decision:
-        """Which expansion to make now. Not called during the cooldown."""
-        ...
 
 
 def best(candidates: Sequence[Candidate], kind: type[Expansion]) -> Candidate | None:
@@ -101,7 +56,7 @@ class Natural:
 
 @dataclass(frozen=True)
 class Density:
-    """Gain for its price: the candidate with the highest (η − η_c)/Δp, if that exceeds τ·η_c/p.
+    """Gain for its price: the candidate with the highest (η_reg − η_c)/Δp, if that exceeds τ·η_c/p.
 
     A candidate whose parameters are worth as much as the network's own have on average has a
     density of 1, whatever its size, where the paper's ratio tends to 1 + Δp/p.
@@ -112,6 +67,23 @@ class Density:
 
     def decide(self, growth: Growth) -> Decision:
         return _most(growth, lambda c: c.density, self.tau, "density")
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """The score says whether, the turn says where: of the candidates with a density above τ (see
+    `Density`) the next in turn, as in `Schedule`. Nothing is made if none exceeds τ."""
+
+    tau: float
+    scored: ClassVar[bool] = True
+
+    def decide(self, growth: Growth) -> Decision:
+        highest = _most(growth, lambda c: c.density, self.tau, "density")
+        if highest.expansion is None:
+            return highest
+        worthwhile = [c.expansion for c in growth.candidates if c.density > self.tau]
+        reason = f"next in turn of {len(worthwhile)} with a density > tau = {self.tau:g}"
+        return Decision(next_in_turn(worthwhile, growth.expansions), reason)
 
 
 @dataclass(frozen=True)
@@ -182,96 +154,10 @@ SLOWED = 0.99
 """A fall of the validation loss by less than this factor counts as no progress."""
 
 
-@dataclass(frozen=True)
-class Never:
-    """Control: the starting network, trained on."""
-
-    scored: ClassVar[bool] = False
-
-    def decide(self, growth: Growth) -> Decision:
-        return Decision(None, "never")
-
-
-def _due(growth: Growth, interval: int) -> bool:
-    """After epochs 1, 1 + `interval`, …: as early as a rule that reads scores."""
-    return growth.epoch % interval == 1 % interval and len(growth.candidates) > 0
-
-
-@dataclass(frozen=True)
-class Random:
-    """Control: every `interval` epochs one of the candidates, all equally likely."""
-
-    interval: int
-    scored: ClassVar[bool] = False
-
-    def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
-        drawn = torch.randint(len(growth.candidates), (), generator=growth.generator).item()
-        return Decision(growth.candidates[drawn].expansion, "drawn at random")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Control: every `interval` epochs the next in turn: a layer for each block, then channels for
-    each block, and so on, from where the last expansion was; what does not fit is passed over."""
-
-    interval: int
-    scored: ClassVar[bool] = False
-
-    def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
-        fitting = [c.expansion for c in growth.candidates]
-        turns = sorted(fitting, key=_turn)
-        later = (e for e in turns if growth.expansions and _turn(e) > _turn(growth.expansions[-1]))
-        return Decision(next(later, turns[0]), "next in the schedule")
-
-
-@dataclass(frozen=True)
-class LayersFirst:
-    """Control: every `interval` epochs a layer in the deepest block that is not full, where it
-    costs the fewest multiply-adds; once no layer fits, channels in turn, deepest block first."""
-
-    interval: int
-    scored: ClassVar[bool] = False
-
-    def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
-        widened = Counter(e.block for e in growth.expansions if isinstance(e, AddChannels))
-        fitting = [c.expansion for c in growth.candidates]
-        layers = [e for e in fitting if isinstance(e, AddLayer)]
-        first = min(layers or fitting, key=lambda e: (not layers and widened[e.block], -e.block))
-        return Decision(first, "layers first, deepest block first")
-
-
-@dataclass(frozen=True)
-class ChannelsFirst:
-    """Control: every `interval` epochs channels, in turn, deepest block first; a layer only where
-    no channels fit."""
-
-    interval: int
-    scored: ClassVar[bool] = False
-
-    def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
-        made = Counter((type(e), e.block) for e in growth.expansions)
-        fitting = [c.expansion for c in growth.candidates]
-        channels = [e for e in fitting if isinstance(e, AddChannels)]
-        first = min(channels or fitting, key=lambda e: (made[type(e), e.block], -e.block))
-        return Decision(first, "channels in turn, deepest block first")
-
-
-def _turn(expansion: Expansion) -> tuple[bool, int]:
-    """Where the schedule has it: layers before channels, lower blocks first."""
-    return isinstance(expansion, AddChannels), expansion.block
-
-
 CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "natural": lambda config: Natural(config.tau),
     "density": lambda config: Density(config.tau),
+    "balanced": lambda config: Balanced(config.tau),
     "confident": lambda config: Confident(config.tau),
     "gain": lambda config: Gain(config.tau),
     "never": lambda config: Never(),
@@ -281,9 +167,9 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "channels-first": lambda config: ChannelsFirst(config.interval),
 }
 
-THRESHOLDS = {"natural": 1.1, "density": 0.5, "confident": 0.5, "gain": 1.0}
-"""The criteria that read scores and λ, and a τ at which each grows (docs/criterion.md); the paper's
-is 2 for `natural`."""
+THRESHOLDS = {"natural": 1.1, "density": 0.5, "balanced": 0.5, "confident": 0.5, "gain": 1.0}
+"""The criteria that read τ, and one at which each grows (docs/criterion.md); the paper's is 2 for
+`natural`. λ is read by `natural`, `density` and `balanced`."""
 
 
 def make_criterion(config: TrialConfig) -> Criterion:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from secnn.config import TrialConfig
-from secnn.criterion import Decision, Growth, make_criterion
+from secnn.criterion import make_criterion
+from secnn.decision import Decision, Growth
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.network import SECNN, count_flops
 from secnn.record import ExpansionRecord

@@ -86,7 +86,7 @@ class Candidate:
         gain_unbiased: the same without the noise, from η_U of `secnn.fisher.Fisher`; may be
             negative.
         gain_low, gain_high: bounds of its 95 % interval, sampling error alone.
-        density: (gain/Δp) / (η_c/p): worth of a new parameter in that of an old one.
+        density: ((η_reg − η_c)/Δp) / (η_c/p): worth of a new parameter in that of an old one.
     """
 
     expansion: Expansion
@@ -246,7 +246,7 @@ def _candidate(
         unbiased,
         unbiased - margin,
         unbiased + margin,
-        ratio(gain / added, eta / network.n_parameters),
+        ratio((regularized - eta) / added, eta / network.n_parameters),
     )
 
 

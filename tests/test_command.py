@@ -120,7 +120,7 @@ def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path):
     assert all(f"{group}:" in shown.stdout for group in ("what to run", "data", "where and how"))
     dry = command("study/run.py", "--dataset", "digits", "--dry-run", "--out", tmp_path / "out")
     assert dry.returncode == 0
-    assert dry.stdout.count("criterion=natural") == 12
+    assert dry.stdout.count("criterion=balanced") == 12
     assert not (tmp_path / "out").exists()
 
 

@@ -8,21 +8,19 @@ import pytest
 import torch
 
 from secnn.config import TrialConfig
+from secnn.controls import LayersFirst, Never, Random, Schedule
 from secnn.criterion import (
     CRITERIA,
     AtPlateau,
+    Balanced,
     Confident,
     Density,
     Gain,
-    Growth,
-    LayersFirst,
     Natural,
-    Never,
-    Random,
-    Schedule,
     best,
     make_criterion,
 )
+from secnn.decision import Growth
 from secnn.expansion import AddChannels, AddLayer
 from secnn.network import SECNN
 from secnn.score import Candidate, propose, ratio, regularize
@@ -203,6 +201,19 @@ def test_density_takes_the_most_for_its_price():
     assert reason == "density = 2 <= tau = 3"
 
 
+def test_balanced_takes_the_next_in_turn_of_those_that_are_worth_it():
+    made = priced([3.0, 2.0, 1.0], [100, 100, 100])
+    turns, seen = [], []
+    for _ in range(4):
+        turns.append(Balanced(0.5).decide(growth(made, 10.0, expansions=turns)).expansion)
+        seen.append(Schedule(1).decide(growth(made, None, expansions=seen)).expansion)
+    assert turns == seen == [AddLayer(0), AddLayer(1), AddLayer(2), AddLayer(0)]
+    after = Balanced(1.0).decide(growth(made, 10.0, expansions=[AddLayer(1)]))
+    assert after.expansion == AddLayer(0)  # The density of block 2 is 1, which is not above 1.
+    assert after.reason == "next in turn of 2 with a density > tau = 1"
+    assert Balanced(3.0).decide(growth(made, 10.0)) == Density(3.0).decide(growth(made, 10.0))
+
+
 def test_confidence_takes_the_gain_that_is_certain():
     made = priced([3.0, 2.0, 1.0], [100, 100, 100], [2.5, 0.5, 0.0])
     assert Confident(1.0).decide(growth(made, 10.0)).expansion == AddLayer(1)
@@ -215,7 +226,7 @@ def test_gain_takes_the_largest_at_any_price():
     assert Gain(30.0).decide(growth(made, 10.0)).expansion is None  # 3 is 30 % of 10.
 
 
-@pytest.mark.parametrize("rule", [Density, Confident, Gain])
+@pytest.mark.parametrize("rule", [Density, Balanced, Confident, Gain])
 def test_defined_outcomes(rule):
     assert rule(1.0).decide(growth([], 10.0)).expansion is None
     tie = priced([2.0, 2.0], [100, 100])

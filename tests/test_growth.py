@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from secnn.config import TrialConfig
-from secnn.criterion import Growth, Natural
+from secnn.criterion import Natural
+from secnn.decision import Growth
 from secnn.expansion import AddChannels, AddLayer
 from secnn.growth import NOT_CONSIDERED, affordable, channel_step, consider
 from secnn.network import count_flops

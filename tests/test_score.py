@@ -231,7 +231,7 @@ def test_the_interval_of_a_gain_covers_as_often_as_it_says(null, make_network, d
 
 def test_a_candidate_s_measures_follow_from_its_gain(scoring):
     network, images, labels = scoring
-    current, candidates = score_candidates(*scoring, propose(network, 2))
+    current, candidates = score_candidates(*scoring, propose(network, 2), 1e-6)
     without_noise = natural_expansion_score(*scoring, unbiased=True)
     for c in candidates:
         grown = copy.deepcopy(network)
@@ -241,7 +241,9 @@ def test_a_candidate_s_measures_follow_from_its_gain(scoring):
         assert c.gain == pytest.approx(c.score - current)
         assert c.gain_per_parameter == pytest.approx(c.gain_unbiased / c.added_parameters)
         assert c.predicted_reduction == pytest.approx(c.gain_unbiased / 2)
-        expected = (c.gain / c.added_parameters) / (current / network.n_parameters)
+        assert c.regularized < c.score
+        gain = c.regularized - current
+        expected = (gain / c.added_parameters) / (current / network.n_parameters)
         assert c.density == pytest.approx(expected)
 
 

@@ -1,0 +1,105 @@
+"""Controls: criteria that read no scores, which any score must beat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from secnn.decision import Decision, Growth
+from secnn.expansion import AddChannels, AddLayer, Expansion
+
+
+@dataclass(frozen=True)
+class Never:
+    """The starting network, trained on."""
+
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        return Decision(None, "never")
+
+
+def _due(growth: Growth, interval: int) -> bool:
+    """After epochs 1, 1 + `interval`, …: as early as a rule that reads scores."""
+    return growth.epoch % interval == 1 % interval and len(growth.candidates) > 0
+
+
+@dataclass(frozen=True)
+class Random:
+    """Every `interval` epochs one of the candidates, all equally likely."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if not _due(growth, self.interval):
+            return Decision(None, f"not due: every {self.interval} epochs")
+        drawn = torch.randint(len(growth.candidates), (), generator=growth.generator).item()
+        return Decision(growth.candidates[drawn].expansion, "drawn at random")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every `interval` epochs the next in turn: a layer for each block, then channels for
+    each block, and so on, from where the last expansion was; what does not fit is passed over."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if not _due(growth, self.interval):
+            return Decision(None, f"not due: every {self.interval} epochs")
+        fitting = [c.expansion for c in growth.candidates]
+        return Decision(next_in_turn(fitting, growth.expansions), "next in the schedule")
+
+
+def next_in_turn(fitting: Sequence[Expansion], made: Sequence[Expansion]) -> Expansion:
+    """The first of `fitting` behind the last one made, or the very first."""
+    turns = sorted(fitting, key=_turn)
+    later = (e for e in turns if made and _turn(e) > _turn(made[-1]))
+    return next(later, turns[0])
+
+
+def _turn(expansion: Expansion) -> tuple[bool, int]:
+    """Where the schedule has it: layers before channels, lower blocks first."""
+    return isinstance(expansion, AddChannels), expansion.block
+
+
+@dataclass(frozen=True)
+class LayersFirst:
+    """Every `interval` epochs a layer in the deepest block that is not full, where it
+    costs the fewest multiply-adds; once no layer fits, channels in turn, deepest block first."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if not _due(growth, self.interval):
+            return Decision(None, f"not due: every {self.interval} epochs")
+        widened = Counter(e.block for e in growth.expansions if isinstance(e, AddChannels))
+        fitting = [c.expansion for c in growth.candidates]
+        layers = [e for e in fitting if isinstance(e, AddLayer)]
+        first = min(layers or fitting, key=lambda e: (not layers and widened[e.block], -e.block))
+        return Decision(first, "layers first, deepest block first")
+
+
+@dataclass(frozen=True)
+class ChannelsFirst:
+    """Every `interval` epochs channels, in turn, deepest block first; a layer only where
+    no channels fit."""
+
+    interval: int
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        if not _due(growth, self.interval):
+            return Decision(None, f"not due: every {self.interval} epochs")
+        made = Counter((type(e), e.block) for e in growth.expansions)
+        fitting = [c.expansion for c in growth.candidates]
+        channels = [e for e in fitting if isinstance(e, AddChannels)]
+        first = min(channels or fitting, key=lambda e: (made[type(e), e.block], -e.block))
+        return Decision(first, "channels in turn, deepest block first")
