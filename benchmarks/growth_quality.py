@@ -7,11 +7,11 @@
 to a budget; several can run side by side, each going on where it was stopped. `--images` of the
 training images make a pilot, with batches of 128: as many steps an epoch as of all and 512. Arm
 `retrain-X` is the network that arm X ended with, trained from scratch for as many epochs. `judge`
-prints, over seeds with 95 % intervals (Student's t): parameters and validation accuracy at the end;
-the mean of the best accuracy so far over the logarithm of the parameters; the accuracy after equal
-floating-point operations of training; the change of accuracy in the epoch after an expansion beside
-that in other epochs before the learning rate falls; and the difference in accuracy to two controls
-of the same seed, and of a retrained network to the grown one.
+prints, over seeds with 95 % intervals (Student's t): parameters, FLOPs of an image and validation
+accuracy at the end; the mean of the best accuracy so far over the logarithm of the parameters; the
+accuracy after equal floating-point operations of training; the change of accuracy in the epoch
+after an expansion beside that in other epochs before the learning rate falls; and the difference in
+accuracy to two controls of the same seed, and of a retrained network to the grown one.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ ARMS = {
     "gain": {"criterion": "gain", "tau": 0.1},
     "natural, kfac": {"criterion": "natural", "tau": 1.02, "fisher": "kfac", "damping": 1e-6},
     "confident": {"criterion": "confident", "tau": 0.1},
+    "schedule, early": {"criterion": "schedule", "interval": 1, "cooldown": 0},
     "schedule, gradient": {"criterion": "schedule", "proposal": "gradient"},
     "paper": {"criterion": "natural", "tau": 2.0},
 }
@@ -135,6 +136,7 @@ def measures(trial: pd.DataFrame, operations: float) -> dict[str, float]:
     steady = trial["epoch"].to_numpy()[:-1] < EPOCHS - BASE.decay_epochs
     return {
         "parameters": trial["parameters"].iloc[-1],
+        "MFLOP": trial["flops"].iloc[-1] / 1e6,
         "accuracy": accuracy[-1],
         "loss": trial["val_loss"].iloc[-1],
         "area": area(trial["parameters"].to_numpy(), best),
@@ -146,7 +148,10 @@ def measures(trial: pd.DataFrame, operations: float) -> dict[str, float]:
 
 
 def area(parameters: np.ndarray, best: np.ndarray) -> float:
-    """Mean over log(p), from START to BUDGET, of the best accuracy with at most p parameters."""
+    """Mean over log(p), from START to BUDGET, of the best accuracy with at most p parameters; nan
+    for a network that starts with more."""
+    if parameters[0] > START:
+        return math.nan
     sizes = np.geomspace(START, BUDGET, 200)
     return float(np.mean([best[parameters <= size].max() for size in sizes]))
 
