@@ -45,7 +45,7 @@ def test_each_seed_of_the_reference_is_retrained_and_nothing_else(sweep_samples)
 def test_the_retrained_network_is_the_grown_one_for_the_same_effort(whole):
     source = checkpoint.read(TrialStore(whole, SOURCE, {}).last)
     spec, records = NetworkSpec.from_dict(source["spec"]), source["training"]["records"]
-    assert (spec.channels, spec.layers) != ((16, 16, 16), (1, 1, 1))
+    assert spec.layers != (1, 1, 1)
     flops = count_flops(SECNN(spec))
     spent = sum(record["flops"] for record in records)
     for key, epochs in zip(KEYS, (len(records), spent // flops), strict=True):

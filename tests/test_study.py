@@ -32,7 +32,7 @@ def test_the_terminal_tells_what_runs_and_what_came_of_it(study):
     assert len(keys(out)) == 6
     for key in keys(out):
         assert sum(line.startswith(key) and "epoch" in line for line in shown.splitlines()) == 4
-    assert "-> Add" in shown
+    assert "-> AddLayer" in shown
     assert "6 of 6 trials are done" in shown
     assert "epochs of" in shown  # The estimate.
 
