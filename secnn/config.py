@@ -32,10 +32,9 @@ class TrialConfig:
         capacity: the most layers in a block (the paper's N).
         channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
             for all further ones.
-        interval: epochs between expansions of the controls `random`, `schedule` and
-            `layers-first`.
+        interval: epochs between expansions of the controls (`secnn.controls`).
         plateau: if above 0, the criterion is asked only when validation loss has not fallen for so
-            many epochs (`secnn.criterion.AtPlateau`).
+            many epochs (`secnn.gates.AtPlateau`).
         batch_size: images a step; the epoch is cut into equal batches of at most this many.
         learning_rate: Adam's, at the start.
         patience: epochs without better validation accuracy after which the learning rate halves.

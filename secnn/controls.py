@@ -1,4 +1,7 @@
-"""Controls: criteria that read no scores, which any score must beat."""
+"""Controls: criteria that read no scores, which any score must beat.
+
+All but `Never` grow whenever they are asked, which `secnn.gates.Every` does only if something fits.
+"""
 
 from __future__ import annotations
 
@@ -23,36 +26,25 @@ class Never:
         return Decision(None, "never")
 
 
-def _due(growth: Growth, interval: int) -> bool:
-    """After epochs 1, 1 + `interval`, …: as early as a rule that reads scores."""
-    return growth.epoch % interval == 1 % interval and len(growth.candidates) > 0
-
-
 @dataclass(frozen=True)
 class Random:
-    """Every `interval` epochs one of the candidates, all equally likely."""
+    """One of the candidates, all equally likely."""
 
-    interval: int
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
         drawn = torch.randint(len(growth.candidates), (), generator=growth.generator).item()
         return Decision(growth.candidates[drawn].expansion, "drawn at random")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Every `interval` epochs the next in turn: a layer for each block, then channels for
-    each block, and so on, from where the last expansion was; what does not fit is passed over."""
+    """The next in turn: a layer for each block, then channels for each block, and so on, from where
+    the last expansion was; what does not fit is passed over."""
 
-    interval: int
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
         fitting = [c.expansion for c in growth.candidates]
         return Decision(next_in_turn(fitting, growth.expansions), "next in the schedule")
 
@@ -71,15 +63,12 @@ def _turn(expansion: Expansion) -> tuple[bool, int]:
 
 @dataclass(frozen=True)
 class LayersFirst:
-    """Every `interval` epochs a layer in the deepest block that is not full, where it
-    costs the fewest multiply-adds; once no layer fits, channels in turn, deepest block first."""
+    """A layer in the deepest block that is not full, where it costs the fewest multiply-adds; once
+    no layer fits, channels in turn, deepest block first."""
 
-    interval: int
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
         widened = Counter(e.block for e in growth.expansions if isinstance(e, AddChannels))
         fitting = [c.expansion for c in growth.candidates]
         layers = [e for e in fitting if isinstance(e, AddLayer)]
@@ -89,15 +78,11 @@ class LayersFirst:
 
 @dataclass(frozen=True)
 class ChannelsFirst:
-    """Every `interval` epochs channels, in turn, deepest block first; a layer only where
-    no channels fit."""
+    """Channels, in turn, deepest block first; a layer only where no channels fit."""
 
-    interval: int
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        if not _due(growth, self.interval):
-            return Decision(None, f"not due: every {self.interval} epochs")
         made = Counter((type(e), e.block) for e in growth.expansions)
         fitting = [c.expansion for c in growth.candidates]
         channels = [e for e in fitting if isinstance(e, AddChannels)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, Schedule, next_in_turn
 from secnn.decision import Criterion, Decision, Growth
 from secnn.expansion import AddChannels, AddLayer, Expansion
+from secnn.gates import AtPlateau, Every
 from secnn.score import Candidate, ratio
 
 if TYPE_CHECKING:
@@ -130,30 +131,6 @@ def _most(growth: Growth, worth: Callable[[Candidate], float], tau: float, name:
     return Decision(winner.expansion if grows else None, reason)
 
 
-@dataclass(frozen=True)
-class AtPlateau:
-    """Another criterion, asked only when training has slowed: when the lowest validation loss of
-    the last `patience` epochs is not below `SLOWED` times the lowest before."""
-
-    criterion: Criterion
-    patience: int
-
-    @property
-    def scored(self) -> bool:
-        """Whether the other one is."""
-        return self.criterion.scored
-
-    def decide(self, growth: Growth) -> Decision:
-        before, since = growth.losses[: -self.patience], growth.losses[-self.patience :]
-        if not before or min(since) < SLOWED * min(before):
-            return Decision(None, f"training has not slowed in {self.patience} epochs")
-        return self.criterion.decide(growth)
-
-
-SLOWED = 0.99
-"""A fall of the validation loss by less than this factor counts as no progress."""
-
-
 CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "natural": lambda config: Natural(config.tau),
     "density": lambda config: Density(config.tau),
@@ -161,10 +138,10 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "confident": lambda config: Confident(config.tau),
     "gain": lambda config: Gain(config.tau),
     "never": lambda config: Never(),
-    "random": lambda config: Random(config.interval),
-    "schedule": lambda config: Schedule(config.interval),
-    "layers-first": lambda config: LayersFirst(config.interval),
-    "channels-first": lambda config: ChannelsFirst(config.interval),
+    "random": lambda config: Every(Random(), config.interval),
+    "schedule": lambda config: Every(Schedule(), config.interval),
+    "layers-first": lambda config: Every(LayersFirst(), config.interval),
+    "channels-first": lambda config: Every(ChannelsFirst(), config.interval),
 }
 
 THRESHOLDS = {"natural": 1.1, "density": 0.5, "balanced": 0.5, "confident": 0.5, "gain": 1.0}

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from secnn.config import TrialConfig
-from secnn.controls import LayersFirst, Never, Random, Schedule
+from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, Schedule
 from secnn.criterion import (
     CRITERIA,
-    AtPlateau,
     Balanced,
     Confident,
     Density,
@@ -22,6 +21,7 @@ from secnn.criterion import (
 )
 from secnn.decision import Growth
 from secnn.expansion import AddChannels, AddLayer
+from secnn.gates import AtPlateau, Every
 from secnn.network import SECNN
 from secnn.score import Candidate, propose, ratio, regularize
 
@@ -206,7 +206,7 @@ def test_balanced_takes_the_next_in_turn_of_those_that_are_worth_it():
     turns, seen = [], []
     for _ in range(4):
         turns.append(Balanced(0.5).decide(growth(made, 10.0, expansions=turns)).expansion)
-        seen.append(Schedule(1).decide(growth(made, None, expansions=seen)).expansion)
+        seen.append(Schedule().decide(growth(made, None, expansions=seen)).expansion)
     assert turns == seen == [AddLayer(0), AddLayer(1), AddLayer(2), AddLayer(0)]
     after = Balanced(1.0).decide(growth(made, 10.0, expansions=[AddLayer(1)]))
     assert after.expansion == AddLayer(0)  # The density of block 2 is 1, which is not above 1.
@@ -238,7 +238,7 @@ def test_defined_outcomes(rule):
 
 
 def test_a_plateau_is_waited_for():
-    gated = AtPlateau(Schedule(1), patience=3)
+    gated = AtPlateau(Schedule(), patience=3)
     assert not gated.scored
     made = proposals()
     falling = [0.9**n for n in range(10)]
@@ -262,23 +262,26 @@ def test_never():
         assert Never().decide(growth(proposals(), None, epoch)).expansion is None
 
 
-@pytest.mark.parametrize("criterion", [Random, Schedule, LayersFirst])
+CONTROLS = [Random, Schedule, LayersFirst, ChannelsFirst]
+
+
+@pytest.mark.parametrize("criterion", CONTROLS)
 @pytest.mark.parametrize("interval", [1, 4, 11])
 def test_controls_grow_after_the_first_epoch_and_every_interval_from_there(criterion, interval):
     for epoch in range(1, 45):
-        decision = criterion(interval).decide(growth(proposals(), None, epoch))
+        decision = Every(criterion(), interval).decide(growth(proposals(), None, epoch))
         assert (decision.expansion is not None) is ((epoch - 1) % interval == 0)
 
 
-@pytest.mark.parametrize("criterion", [Random, Schedule, LayersFirst])
+@pytest.mark.parametrize("criterion", CONTROLS)
 def test_controls_do_nothing_where_nothing_fits(criterion):
-    assert criterion(1).decide(growth([], None)).expansion is None
+    assert Every(criterion(), 1).decide(growth([], None)).expansion is None
 
 
 def test_random_draws_every_candidate_equally_often():
     made, draws = proposals(), 1200
     found = Counter(
-        Random(1).decide(growth(made, None, seed=seed)).expansion for seed in range(draws)
+        Random().decide(growth(made, None, seed=seed)).expansion for seed in range(draws)
     )
     expected = draws / len(made)
     assert found.keys() == {c.expansion for c in made}
@@ -288,10 +291,10 @@ def test_random_draws_every_candidate_equally_often():
 
 def test_random_is_decided_by_the_generator():
     made = proposals()
-    drawn = [[Random(1).decide(growth(made, None, seed=s)) for s in range(20)] for _ in range(2)]
+    drawn = [[Random().decide(growth(made, None, seed=s)) for s in range(20)] for _ in range(2)]
     assert drawn[0] == drawn[1]
     state = torch.random.get_rng_state()
-    Random(1).decide(growth(made, None))
+    Random().decide(growth(made, None))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -302,7 +305,7 @@ def scheduled(network, count, shuffle=None, criterion=Schedule):
         offered = proposals(network)
         if shuffle:
             shuffle(offered)
-        decision = criterion(1).decide(growth(offered, None, n + 1, made))
+        decision = criterion().decide(growth(offered, None, n + 1, made))
         expansion = decision.expansion
         expansion.apply(network)
         made.append(expansion)
@@ -345,7 +348,7 @@ def test_what_does_not_fit_is_never_scheduled():
     rng = random.Random(0)
     for last in [*LAYERS, *CHANNELS] * 10:
         offered = rng.sample(proposals(), rng.randint(1, 6))
-        decision = Schedule(1).decide(growth(offered, None, expansions=[last]))
+        decision = Schedule().decide(growth(offered, None, expansions=[last]))
         assert decision.expansion in {c.expansion for c in offered}
 
 
@@ -356,11 +359,11 @@ def test_the_registry_builds_each_criterion_from_a_config():
     config = TrialConfig(tau=1.3, interval=7)
     assert CRITERIA["natural"](config) == Natural(1.3)
     assert CRITERIA["never"](config) == Never()
-    assert CRITERIA["random"](config) == Random(7)
-    assert CRITERIA["schedule"](config) == Schedule(7)
+    assert CRITERIA["random"](config) == Every(Random(), 7)
+    assert CRITERIA["schedule"](config) == Every(Schedule(), 7)
     assert make_criterion(config) == Natural(1.3)
     gated = TrialConfig(criterion="random", interval=7, plateau=4)
-    assert make_criterion(gated) == AtPlateau(Random(7), 4)
+    assert make_criterion(gated) == AtPlateau(Every(Random(), 7), 4)
 
 
 @pytest.mark.parametrize("name", CRITERIA)
