@@ -1,17 +1,18 @@
 """Which rule, with which proposal, grows the better networks.
 
-    python benchmarks/growth_quality.py run DATASET --images 11250 [--arms never …] [--seeds 0 1 2]
-    python benchmarks/growth_quality.py judge [--seeds 0 1 2]
+    python benchmarks/growth_quality.py run DATASET [--regime pilot] [--arms never …] [--seeds 0 1]
+    python benchmarks/growth_quality.py judge [--regime pilot] [--seeds 0 1]
 
 `run` trains every arm (`ARMS`) with every seed for the same number of epochs, from 9,024 parameters
-to a budget; several can run side by side, each going on where it was stopped. `--images` of the
-training images make a pilot, with batches of 128: as many steps an epoch as of all and 512. Arm
-`retrain-X` is the network that arm X ended with, trained from scratch for as many epochs. `judge`
-prints, over seeds with 95 % intervals (Student's t): parameters, FLOPs of an image and validation
-accuracy at the end; the mean of the best accuracy so far over the logarithm of the parameters; the
-accuracy after equal floating-point operations of training; the change of accuracy in the epoch
-after an expansion beside that in other epochs before the learning rate falls; and the difference in
-accuracy to two controls of the same seed, and of a retrained network to the grown one.
+to a budget, in one of the `REGIMES`; several can run side by side, each going on where it was
+stopped. Arm `retrain-X` is the network that arm X ended with, trained from scratch for as many
+epochs; `at-once-X` makes all of X's expansions before the first epoch, so that the network is as
+large as long, but has X's initial weights. `judge` prints, over seeds with 95 % intervals
+(Student's t): parameters, FLOPs of an image and validation accuracy at the end; the mean of the
+best accuracy so far over the logarithm of the parameters; the accuracy after equal floating-point
+operations of training; the change of accuracy in the epoch after an expansion beside that in other
+epochs before the learning rate falls; and the difference in accuracy to two controls of the same
+seed, and of a retrained network to the grown one.
 """
 
 from __future__ import annotations
@@ -28,30 +29,56 @@ import torch
 from accuracy import T_QUANTILE
 
 from analysis.logs import read_log
-from secnn import Trial, TrialConfig, load_dataset
+from secnn import Trial, TrialConfig, checkpoint, load_dataset
 from secnn.data import ImageData
+from secnn.expansion import from_dict
 from secnn.memory import keep_freed_memory
+from secnn.training import normalize
 from study.fence import FenceError
 from study.store import TrialStore
 
 OUT = Path("runs/growth_quality")
-PILOT_BELOW, PILOT_BATCH = 20_000, 128
 RESULTS = Path(__file__).with_suffix(".csv")
-EPOCHS, BUDGET, START = 20, 30_000, 9_024
+START = 9_024
 COLUMNS = (
-    *("arm", "seed", "epoch", "parameters", "flops", "channels", "layers"),
+    *("regime", "arm", "seed", "epoch", "parameters", "flops", "channels", "layers"),
     *("train_loss", "val_loss", "val_accuracy", "expansion", "logit_change"),
 )
 
 # Twelve channels cost about what a layer does, so that all arms grow at the same pace.
-BASE = TrialConfig(
-    epochs=EPOCHS,
-    cooldown=1,
-    interval=2,
-    channel_steps=(12,),
-    decay=0.25,
-    max_parameters=BUDGET,
-)
+PACE = {"cooldown": 1, "interval": 2, "channel_steps": (12,), "decay": 0.25}
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+    """How long, on how much, up to what size; a quarter of the images goes in batches of a quarter,
+    as many steps an epoch."""
+
+    images: int | None
+    batch_size: int
+    epochs: int
+    budget: int
+
+    def config(self, seed: int, **arm: object) -> TrialConfig:
+        """The trial of an arm's settings."""
+        own = {"epochs": self.epochs, "batch_size": self.batch_size, "max_parameters": self.budget}
+        return TrialConfig(**PACE | own | arm, seed=seed)
+
+    def data(self, dataset: str) -> ImageData:
+        """The first of the training images, and all others."""
+        data = load_dataset(dataset)
+        images, labels = (getattr(data, f"train_{n}")[: self.images] for n in ("images", "labels"))
+        return dataclasses.replace(data, train_images=images, train_labels=labels)
+
+
+REGIMES = {
+    "pilot": Regime(11_250, 128, 20, 30_000),
+    "long": Regime(11_250, 128, 60, 30_000),
+    "60k": Regime(11_250, 128, 40, 60_000),
+    "full": Regime(None, 512, 20, 30_000),
+}
+"""`long` is preset `default` with a fifth of its epochs, of its cooldown and of its interval."""
+
 EXACT = {"fisher": "exact", "damping": 1e-2}
 ARMS = {
     "never": {"criterion": "never"},
@@ -75,71 +102,107 @@ ARMS = {
 }
 """Name → settings of the trial."""
 
-RETRAIN = "retrain-"
+RETRAIN, AT_ONCE = "retrain-", "at-once-"
 
 
-def config_of(arm: str, seed: int) -> TrialConfig | None:
-    """The arm's configuration; None for the retraining of a trial that is not done yet."""
-    if not arm.startswith(RETRAIN):
-        return dataclasses.replace(BASE, seed=seed, **ARMS[arm])
-    source = store_of(arm.removeprefix(RETRAIN), seed)
-    if not source.done:
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One arm with one seed."""
+
+    regime: str
+    arm: str
+    seed: int
+
+    @property
+    def store(self) -> TrialStore:
+        """Where its files are."""
+        columns = dataclasses.asdict(self)
+        return TrialStore(OUT / self.regime, f"{self.arm},seed={self.seed}", columns)
+
+    @property
+    def source(self) -> Run | None:
+        """The run whose network this one trains anew."""
+        for prefix in (RETRAIN, AT_ONCE):
+            if self.arm.startswith(prefix):
+                return dataclasses.replace(self, arm=self.arm.removeprefix(prefix))
         return None
-    last = read_log(OUT, "epochs", source.key).iloc[-1]
-    shape = {name: tuple(map(int, last[name].split("-"))) for name in ("channels", "layers")}
-    return dataclasses.replace(BASE, seed=seed, criterion="never", **shape)
+
+    def log(self) -> pd.DataFrame:
+        """Its epochs."""
+        return read_log(OUT / self.regime, "epochs", self.store.key)
+
+    def config(self) -> TrialConfig:
+        regime = REGIMES[self.regime]
+        if self.source is None:
+            return regime.config(self.seed, **ARMS[self.arm])
+        last = self.source.log().iloc[-1]
+        shape = {n: tuple(map(int, last[n].split("-"))) for n in ("channels", "layers")}
+        return regime.config(
+            self.seed, criterion="never", **shape if self.arm.startswith(RETRAIN) else {}
+        )
+
+    def begin(self, trial: Trial) -> None:
+        """Before the first epoch."""
+        if not self.arm.startswith(AT_ONCE):
+            return
+        generator = torch.Generator().manual_seed(self.seed)
+        images = normalize(trial.data.train_images[:SCORED], trial.data)
+        for fields in checkpoint.read(self.source.store.last)["expansions"]:
+            expansion = from_dict(fields)
+            expansion.apply(trial.network, trial.learner.optimizer, images, generator)
+            trial.expansions.append(expansion)
+
+    def train(self, data: ImageData) -> None:
+        """To the end, unless that is done, or another process is at it, or what it needs is not."""
+        store = self.store
+        if store.done or (self.source and not self.source.store.done):
+            return
+        try:
+            store.fence.acquire()
+        except FenceError:
+            return
+        config = self.config()
+        trial = Trial(config, data, ladder=store.ladder)
+        store.resume(trial)
+        if not trial.epoch:
+            self.begin(trial)
+        while not trial.done:
+            trial.step()
+            store.save(trial)
+        store.finish(config, trial.finish())
+        store.fence.release()
+        print(f"{store.key}: {trial.records[-1].parameters} parameters", flush=True)
 
 
-def store_of(arm: str, seed: int) -> TrialStore:
-    """Where its files are."""
-    return TrialStore(OUT, f"{arm},seed={seed}", {"arm": arm, "seed": seed})
+SCORED = 512
+"""Images that new layers' statistics are set from."""
 
 
-def run(arm: str, seed: int, data: ImageData) -> None:
-    """Train to the end, unless that is done, or another process is at it."""
-    store, config = store_of(arm, seed), config_of(arm, seed)
-    if store.done or config is None:
-        return
-    if len(data.train_images) < PILOT_BELOW:
-        config = dataclasses.replace(config, batch_size=PILOT_BATCH)
-    try:
-        store.fence.acquire()
-    except FenceError:
-        return
-    trial = Trial(config, data, ladder=store.ladder)
-    store.resume(trial)
-    while not trial.done:
-        trial.step()
-        store.save(trial)
-    store.finish(config, trial.finish())
-    store.fence.release()
-    print(f"{store.key}: {trial.records[-1].parameters} parameters", flush=True)
-
-
-def gather(arms: list[str], seeds: list[int]) -> pd.DataFrame:
+def gather(regime: str, arms: list[str], seeds: list[int]) -> pd.DataFrame:
     """The rows of all trials that are done, which then are in `RESULTS` too."""
-    done = [(a, s) for a in arms for s in seeds if store_of(a, s).done]
-    found = [read_log(OUT, "epochs", store_of(*which).key) for which in done]
+    runs = [Run(regime, arm, seed) for arm in arms for seed in seeds]
     known = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
-    rows = pd.concat([*known, *(f[list(COLUMNS)] for f in found)], ignore_index=True)
-    rows = rows.drop_duplicates(["arm", "seed", "epoch"], keep="last")
-    rows.sort_values(["arm", "seed", "epoch"]).to_csv(RESULTS, index=False)
-    return rows
+    found = [run.log()[list(COLUMNS)] for run in runs if run.store.done]
+    rows = pd.concat([*known, *found], ignore_index=True)
+    key = ["regime", "arm", "seed", "epoch"]
+    rows = rows.drop_duplicates(key, keep="last").sort_values(key)
+    rows.to_csv(RESULTS, index=False)
+    return rows[rows["regime"] == regime]
 
 
-def measures(trial: pd.DataFrame, operations: float) -> dict[str, float]:
+def measures(trial: pd.DataFrame, operations: float, regime: Regime) -> dict[str, float]:
     """The figures of one trial; `operations` is the common budget of equal training."""
     trial = trial.sort_values("epoch")
     accuracy, best = trial["val_accuracy"].to_numpy(), trial["val_accuracy"].cummax().to_numpy()
     within = trial["flops"].cumsum().to_numpy() <= operations
     changes, grew = np.diff(accuracy), trial["expansion"].notna().to_numpy()[:-1]
-    steady = trial["epoch"].to_numpy()[:-1] < EPOCHS - BASE.decay_epochs
+    steady = trial["epoch"].to_numpy()[:-1] < regime.epochs - regime.config(0).decay_epochs
     return {
         "parameters": trial["parameters"].iloc[-1],
         "MFLOP": trial["flops"].iloc[-1] / 1e6,
         "accuracy": accuracy[-1],
         "loss": trial["val_loss"].iloc[-1],
-        "area": area(trial["parameters"].to_numpy(), best),
+        "area": area(trial["parameters"].to_numpy(), best, regime.budget),
         "at equal FLOPs": best[within][-1] if within.any() else math.nan,
         "after an expansion": changes[grew & steady].mean() if grew.any() else math.nan,
         "after none": changes[~grew & steady].mean(),
@@ -147,12 +210,12 @@ def measures(trial: pd.DataFrame, operations: float) -> dict[str, float]:
     }
 
 
-def area(parameters: np.ndarray, best: np.ndarray) -> float:
-    """Mean over log(p), from START to BUDGET, of the best accuracy with at most p parameters; nan
+def area(parameters: np.ndarray, best: np.ndarray, budget: int) -> float:
+    """Mean over log(p), from START to `budget`, of the best accuracy with at most p parameters; nan
     for a network that starts with more."""
     if parameters[0] > START:
         return math.nan
-    sizes = np.geomspace(START, BUDGET, 200)
+    sizes = np.geomspace(START, budget, 200)
     return float(np.mean([best[parameters <= size].max() for size in sizes]))
 
 
@@ -165,13 +228,13 @@ def interval(values: list[float], digits: int = 2) -> str:
     return f"{statistics.mean(there):.{digits}f} ± {half:.{digits}f}"
 
 
-def judge(arms: list[str], seeds: list[int]) -> None:
+def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
     """Print the table."""
-    rows = gather(arms, seeds)
+    rows = gather(regime, arms, seeds)
     growing = rows[rows["expansion"].groupby([rows["arm"], rows["seed"]]).transform("count") > 0]
     operations = growing.groupby(["arm", "seed"])["flops"].sum().min()
     trials = rows[rows["seed"].isin(seeds)].groupby(["arm", "seed"])
-    found = {which: measures(trial, operations) for which, trial in trials}
+    found = {which: measures(trial, operations, REGIMES[regime]) for which, trial in trials}
     columns = list(next(iter(found.values())))
     controls = ["random", "layers-first", "what it retrains"]
     print("| arm | n | " + " | ".join(columns) + "".join(f" | − {c}" for c in controls) + " |")
@@ -182,7 +245,7 @@ def judge(arms: list[str], seeds: list[int]) -> None:
             interval([float(m[c]) for m in own.values()], 0 if c == "parameters" else 2)
             for c in columns
         ]
-        for control in (*controls[:2], arm.removeprefix(RETRAIN)):
+        for control in (*controls[:2], arm.removeprefix(RETRAIN).removeprefix(AT_ONCE)):
             paired = [
                 m["accuracy"] - found[control, s]["accuracy"]
                 for s, m in own.items()
@@ -196,24 +259,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["run", "judge"])
     parser.add_argument("dataset", nargs="?")
-    parser.add_argument("--images", type=int, help="of the training set; all without")
+    parser.add_argument("--regime", choices=list(REGIMES), default="pilot")
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     if asked.what == "judge":
-        judge([*asked.arms, *(RETRAIN + a for a in asked.arms)], asked.seeds)
+        arms = [f"{prefix}{arm}" for prefix in ("", RETRAIN, AT_ONCE) for arm in asked.arms]
+        judge(asked.regime, arms, asked.seeds)
         return
     keep_freed_memory()
     torch.set_num_threads(1)
-    data = load_dataset(asked.dataset)
-    data = dataclasses.replace(
-        data,
-        train_images=data.train_images[: asked.images],
-        train_labels=data.train_labels[: asked.images],
-    )
+    data = REGIMES[asked.regime].data(asked.dataset)
     for seed in asked.seeds:
         for arm in asked.arms:
-            run(arm, seed, data)
+            Run(asked.regime, arm, seed).train(data)
 
 
 if __name__ == "__main__":
