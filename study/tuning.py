@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
-import math
 import os
 import signal
 import socket
@@ -18,15 +16,12 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray
-import torch
 from ray import tune
-from ray.tune import Callback, CLIReporter, FailureConfig, RunConfig, TuneConfig
+from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
-from secnn.config import TrialConfig
 from secnn.data import ImageData
-from secnn.memory import keep_freed_memory
-from secnn.trial import Trial
 from study import worker
+from study.progress import ProgressLines
 
 # The first misses the files that are turned off above, the second recommends Tuner.restore, the
 # third tells how to make the cluster less safe, the last finds a busy machine slow.
@@ -46,19 +41,6 @@ for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"
 def treat_sigterm_as_interrupt() -> None:
     """Let SIGTERM end the study as Ctrl-C does."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-
-
-class ProgressLines(Callback):
-    """One line for each epoch of each trial."""
-
-    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
-        growth = f"  -> {result['expansion']}" if result["expansion"] else ""
-        print(
-            f"{trial.config['key']:<44} epoch {result['epoch']:>3}  "
-            f"{result['parameters']:>7,} parameters  train {result['train_accuracy']:5.2f} %  "
-            f"validation {result['val_accuracy']:5.2f} %{growth}",
-            flush=True,
-        )
 
 
 STARTS = 3
@@ -139,7 +121,8 @@ def tune_trials(
     resources = {"cpu": asked.cpus_per_trial, "gpu": gpus_per_trial(asked)}
     if not (asked.address or os.environ.get("RAY_ADDRESS")):
         expect_room(resources)  # A cluster may still get what it needs.
-    print(estimate(asked, study, data, list(keys)), flush=True)
+    keys = list(keys)
+    print(f"{len(keys)} trials to run.", flush=True)
     shared = tune.with_parameters(
         worker.run,
         arrays=data.arrays(),
@@ -149,7 +132,7 @@ def tune_trials(
     )
     tune.Tuner(
         tune.with_resources(shared, resources),
-        param_space={"key": tune.grid_search(list(keys))},
+        param_space={"key": tune.grid_search(keys)},
         tune_config=TuneConfig(
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id.rpartition("_")[2],
@@ -159,7 +142,7 @@ def tune_trials(
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(out / "ray"),
             failure_config=FailureConfig(max_failures=asked.max_failures),
-            callbacks=[ProgressLines()],
+            callbacks=[ProgressLines({key: study["trials"][key]["epochs"] for key in keys})],
             progress_reporter=CLIReporter(
                 metric_columns=["epoch", "parameters", "val_accuracy"],
                 parameter_columns=["key"],
@@ -170,42 +153,3 @@ def tune_trials(
             verbose=1,
         ),
     ).fit()
-
-
-def estimate(asked: argparse.Namespace, study: dict, data: ImageData, keys: list[str]) -> str:
-    """How long the trials will take, from a measured epoch of the starting network on a CPU."""
-    if gpus_per_trial(asked) > 0:
-        return f"{len(keys)} trials to run, {gpus_per_trial(asked):g} GPU each."
-    slots = max(1, int(ray.cluster_resources().get("CPU", 0)) // asked.cpus_per_trial)
-    config = TrialConfig.from_dict(study["trials"][keys[0]])
-    seconds = epoch_seconds(config, data, asked.cpus_per_trial)
-    rounds = math.ceil(len(keys) / slots)
-    hours = rounds * config.epochs * seconds / 3600
-    return (
-        f"{len(keys)} trials to run, {slots} at a time, {config.epochs} epochs of {seconds:.1f} s "
-        f"at the starting size: about {_duration(hours)}; longer as networks grow."
-    )
-
-
-def epoch_seconds(config: TrialConfig, data: ImageData, threads: int) -> float:
-    """Seconds of an epoch of the starting network, extrapolated from a few batches."""
-    keep_freed_memory()  # As the workers do.
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    count = len(data.train_images)
-    some = min(count, 4 * config.batch_size)
-    part = dataclasses.replace(
-        data, train_images=data.train_images[:some], train_labels=data.train_labels[:some]
-    )
-    # Scored, as most epochs are, but never grown, and at a rate at which nothing can diverge.
-    probe = dataclasses.replace(config, tau=math.inf, learning_rate=1e-9, epochs=3)
-    trial = Trial(probe, part)
-    trial.step()  # The first epoch pays for warming up.
-    record = trial.step()
-    torch.set_num_threads(before)
-    return record.train_seconds * count / some + record.eval_seconds + record.score_seconds
-
-
-def _duration(hours: float) -> str:
-    minutes = max(1, round(hours * 60))
-    return f"{minutes} minute{'s' * (minutes != 1)}" if hours < 2 else f"{hours:.1f} hours"

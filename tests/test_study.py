@@ -34,7 +34,8 @@ def test_the_terminal_tells_what_runs_and_what_came_of_it(study):
         assert sum(line.startswith(key) and "epoch" in line for line in shown.splitlines()) == 4
     assert "-> AddLayer" in shown
     assert "6 of 6 trials are done" in shown
-    assert "epochs of" in shown  # The estimate.
+    assert "6 trials to run" in shown
+    assert shown.count("About 1 minute left at the sizes that the networks have now, 2 at") == 1
 
 
 def test_the_results_folder_is_complete(study):
