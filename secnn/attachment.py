@@ -80,7 +80,7 @@ def attach_layer(
 
     def parts(recording: Recording) -> list[Part]:
         last = block.layers[-1]
-        before = last.norm(recording.inputs[last.norm]).detach()
+        before = recording.outputs[last.norm]
         x = F.leaky_relu(before, last.slope)
         # What the old activation, now before the pooling, took from the gradient.
         gradient = torch.ops.aten.leaky_relu_backward(

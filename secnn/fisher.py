@@ -101,23 +101,25 @@ def _without_pairs_of_one(forms: Tensor, weights: Tensor, damping: float) -> Ten
     return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
 
 
-def _forms(samples: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
-    """wᵀKw and Σ_n w_n² K_nn, 2×B, of gradients N×p for a diagonal F of p entries, damping
-    included."""
+def _forms(samples: Tensor, squares: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
+    """wᵀKw and Σ_n w_n² K_nn, 2×B, of gradients N×p, and their squares, for a diagonal F of p
+    entries, damping included."""
     inverse = 1 / fisher.double()
     whole = (weights.to(samples) @ samples).double().square() @ inverse
-    own = (samples.square() @ inverse.to(samples)).double()
+    own = (squares @ inverse.to(samples)).double()
     return torch.stack([whole, weights.double().square() @ own])
 
 
 def _diagonal(block: Block, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
-    return _forms(samples, weights, samples.square().mean(0).double() + damping)
+    squares = samples.square()
+    return _forms(samples, squares, weights, squares.mean(0).double() + damping)
 
 
 def _batch(block: Block, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
-    return _forms(samples, weights, samples.mean(0).double().square() + damping)
+    fisher = samples.mean(0).double().square() + damping
+    return _forms(samples, samples.square(), weights, fisher)
 
 
 def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
@@ -131,7 +133,8 @@ def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
         rotated = outputs.eigenvectors.T @ samples @ inputs.eigenvectors
         fisher = torch.outer(outputs.eigenvalues, inputs.eigenvalues)
     # Of a matrix that is positive semi-definite but for rounding.
-    return _forms(rotated.flatten(1), weights, fisher.clamp(min=0).flatten() + damping)
+    fisher, rotated = fisher.clamp(min=0).flatten() + damping, rotated.flatten(1)
+    return _forms(rotated, rotated.square(), weights, fisher)
 
 
 def _gram(block: Block, weights: Tensor, damping: float) -> Tensor:

@@ -22,12 +22,13 @@ class Recording:
 
     Attributes:
         kernel: what computes per-sample gradients, "fused" or "reference".
-        inputs: module → its input, N×….
+        inputs, outputs: module → what went in and came out, N×….
         gradients: module → the gradient of each sample's own loss for the module's output, N×….
     """
 
     kernel: str
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    outputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     gradients: dict[nn.Module, Tensor] = field(default_factory=dict)
 
     def parts(self, network: nn.Module) -> dict[str, Part]:
@@ -61,9 +62,9 @@ def record(network: nn.Module, images: Tensor, labels: Tensor) -> Recording:
     with evaluating(network, "reference"), _hooked(modules, recording), torch.enable_grad():
         # The sum's gradient with respect to sample n's activations is that of loss n alone.
         loss = F.cross_entropy(network(images.detach().requires_grad_()), labels, reduction="sum")
-        outputs = list(recording.gradients)
-        found = torch.autograd.grad(loss, [recording.gradients[m] for m in outputs])
-    recording.gradients = dict(zip(outputs, found, strict=True))
+        found = torch.autograd.grad(loss, list(recording.outputs.values()))
+    recording.gradients = dict(zip(recording.outputs, found, strict=True))
+    recording.outputs = {module: y.detach() for module, y in recording.outputs.items()}
     return recording
 
 
@@ -99,10 +100,10 @@ def evaluating(network: nn.Module, kernel: str) -> Iterator[None]:
 
 @contextmanager
 def _hooked(modules: list[nn.Module], recording: Recording) -> Iterator[None]:
-    """Write inputs, and for now outputs in place of their gradients, into `recording`."""
+    """Write inputs and outputs into `recording`."""
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        recording.inputs[module], recording.gradients[module] = inputs[0].detach(), output
+        recording.inputs[module], recording.outputs[module] = inputs[0].detach(), output
 
     handles = [module.register_forward_hook(keep) for module in modules]
     try:
