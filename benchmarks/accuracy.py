@@ -28,6 +28,7 @@ from secnn.network import Layer
 
 MEASURES = ("train_loss", "val_loss", "val_accuracy")
 LAST = 5
+TEXTS = ("shape", "variant")
 T_QUANTILE = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Of 97.5 %, by the number of seeds."""
 
@@ -69,7 +70,7 @@ def read(path: Path) -> list[dict]:
         return []
     with open(path, newline="") as file:
         return [
-            {k: v if k == "variant" else float(v) for k, v in row.items()}
+            {k: v if k in TEXTS else float(v) for k, v in row.items()}
             for row in csv.DictReader(file)
         ]
 

@@ -89,6 +89,7 @@ ARMS = {
     "natural, exact": {"criterion": "natural", "tau": 1.0, **EXACT},
     "density": {"criterion": "density", "tau": 0.1},
     "balanced": {"criterion": "balanced", "tau": 0.5},
+    "balanced, plateau": {"criterion": "balanced", "tau": 0.5, "decay": 0.0, "patience": 3},
     "density, 10 MFLOP": {"criterion": "density", "tau": 0.1, "max_flops": 10_000_000},
     "gain, exact": {"criterion": "gain", "tau": 1.0, **EXACT, "proposal": "random"},
     "channels-first": {"criterion": "channels-first"},
@@ -182,7 +183,7 @@ def gather(regime: str, arms: list[str], seeds: list[int]) -> pd.DataFrame:
     """The rows of all trials that are done, which then are in `RESULTS` too."""
     runs = [Run(regime, arm, seed) for arm in arms for seed in seeds]
     known = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
-    found = [run.log()[list(COLUMNS)] for run in runs if run.store.done]
+    found = [run.log().assign(regime=regime)[list(COLUMNS)] for run in runs if run.store.done]
     rows = pd.concat([*known, *found], ignore_index=True)
     key = ["regime", "arm", "seed", "epoch"]
     rows = rows.drop_duplicates(key, keep="last").sort_values(key)

@@ -6,6 +6,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
+import without_ray
 from studies import command, logs, popen
 
 from secnn import checkpoint, ladder, load_within, replay
@@ -153,10 +154,10 @@ def test_a_trial_that_diverges_is_listed_and_the_others_finish(tmp_path):
 
 def test_fresh_moves_the_old_results_aside(tmp_path):
     out = tmp_path / "out"
-    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1", "--out", out)
-    assert command("study/run.py", *arguments).returncode == 0
+    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1")
+    without_ray.run(arguments, out)
     old = logs(out)
-    run = command("study/run.py", *arguments, "--fresh")
+    run = command("study/run.py", *arguments, "--out", out, "--fresh")
     assert run.returncode == 0
     (aside,) = tmp_path.glob("out.before-*")
     assert logs(aside) == old == logs(out)
