@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -17,12 +17,14 @@ class ProgressLines(Callback):
     """One line for each epoch of each trial, and from time to time how long the rest will take.
 
     Attributes:
-        left: key → epochs that the trial has still to train.
+        epochs: key → epochs of the trial.
+        slots: how many trials there is room for at a time, now.
+        left: key → epochs that the trial has still to train, unless Tune is done with it.
         seconds: key → what its last epoch took, once it had one.
     """
 
-    def __init__(self, epochs: Mapping[str, int]) -> None:
-        self.epochs, self.left = epochs, dict(epochs)
+    def __init__(self, epochs: Mapping[str, int], slots: Callable[[], int]) -> None:
+        self.epochs, self.slots, self.left = epochs, slots, dict(epochs)
         self.seconds: dict[str, float] = {}
         self._estimated = -math.inf
 
@@ -39,15 +41,25 @@ class ProgressLines(Callback):
         )
         self.left[key] = self.epochs[key] - result["epoch"]
         self.seconds[key] = sum(result[f"{part}_seconds"] for part in ("train", "eval", "score"))
-        self._estimate([t.config["key"] for t in trials if t.status == Trial.RUNNING])
+        self._estimate()
 
-    def _estimate(self, running: Sequence[str]) -> None:
-        """Say how long the rest will take, once every running trial has had an epoch."""
-        if self.seconds.keys() >= set(running) and time.monotonic() - self._estimated >= PAUSE:
+    def on_trial_complete(
+        self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object
+    ) -> None:
+        # A trial that diverged ends like any other, with epochs that nobody will train.
+        self.left.pop(trial.config["key"], None)
+
+    def _estimate(self) -> None:
+        """Say how long the rest will take, once as many trials as run at a time had an epoch: a
+        worker may still be starting when another has trained one."""
+        if time.monotonic() - self._estimated < PAUSE:
+            return
+        running = min(self.slots(), len(self.left))
+        if len(self.seconds) >= running:
             self._estimated = time.monotonic()
             print(
-                f"About {duration(self.rest(len(running)))} left at the sizes that the networks "
-                f"have now, {len(running)} at a time; longer as they grow.",
+                f"About {duration(self.rest(running))} left at the sizes that the networks "
+                f"have now, {running} at a time; longer as they grow.",
                 flush=True,
             )
 
@@ -62,8 +74,6 @@ class ProgressLines(Callback):
 def duration(seconds: float) -> str:
     """Minutes or hours in words, at least a minute."""
     minutes = max(1, round(seconds / 60))
-    return (
-        f"{minutes} minute{'s' * (minutes != 1)}"
-        if minutes < 120
-        else f"{seconds / 3600:.1f} hours"
-    )
+    if minutes >= 120:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{minutes} minute{'s' * (minutes != 1)}"

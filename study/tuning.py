@@ -112,6 +112,12 @@ def expect_room(resources: dict[str, float]) -> None:
             )
 
 
+def slots(resources: dict[str, float]) -> int:
+    """How many trials the cluster, as it is now, has room for at a time."""
+    there = ray.cluster_resources()
+    return min(int(there.get(name.upper(), 0) // n) for name, n in resources.items() if n)
+
+
 def tune_trials(
     asked: argparse.Namespace, study: dict, data: ImageData, out: Path, keys: Iterable[str]
 ) -> None:
@@ -142,7 +148,12 @@ def tune_trials(
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(out / "ray"),
             failure_config=FailureConfig(max_failures=asked.max_failures),
-            callbacks=[ProgressLines({key: study["trials"][key]["epochs"] for key in keys})],
+            callbacks=[
+                ProgressLines(
+                    {key: study["trials"][key]["epochs"] for key in keys},
+                    lambda: slots(resources),
+                )
+            ],
             progress_reporter=CLIReporter(
                 metric_columns=["epoch", "parameters", "val_accuracy"],
                 parameter_columns=["key"],

@@ -8,8 +8,8 @@ from study import progress
 from study.progress import ProgressLines, duration
 
 
-def trial(key, status="RUNNING"):
-    return SimpleNamespace(config={"key": key}, status=status)
+def trial(key):
+    return SimpleNamespace(config={"key": key})
 
 
 def result(epoch, seconds, expansion=None):
@@ -19,10 +19,10 @@ def result(epoch, seconds, expansion=None):
 
 
 def test_the_rest_is_estimated_from_what_epochs_took(capsys):
-    lines = ProgressLines({"a": 10, "b": 10, "c": 20})
-    trials = [trial("a"), trial("b"), trial("c", "PENDING")]
+    lines = ProgressLines({"a": 10, "b": 10, "c": 20}, lambda: 2)
+    trials = [trial("a"), trial("b"), trial("c")]
     lines.on_trial_result(0, trials, trials[0], result(4, 60))
-    assert "left" not in capsys.readouterr().out  # Nothing is known of b, which runs too.
+    assert "left" not in capsys.readouterr().out  # Another runs too, of which nothing is known yet.
     lines.on_trial_result(0, trials, trials[1], result(1, 120))
     assert lines.rest(2) == pytest.approx(max(20 * 90, (6 * 60 + 9 * 120 + 20 * 90) / 2))
     assert "About 30 minutes left" in capsys.readouterr().out
@@ -31,7 +31,7 @@ def test_the_rest_is_estimated_from_what_epochs_took(capsys):
 
 
 def test_the_estimate_is_repeated_from_time_to_time(capsys, monkeypatch):
-    lines, only = ProgressLines({"a": 10}), trial("a")
+    lines, only = ProgressLines({"a": 10}, lambda: 2), trial("a")
     monkeypatch.setattr(progress, "PAUSE", 0)
     for epoch in (1, 2):
         lines.on_trial_result(0, [only], only, result(epoch, 600, "AddLayer(block=0)"))
@@ -41,6 +41,16 @@ def test_the_estimate_is_repeated_from_time_to_time(capsys, monkeypatch):
     assert shown.count("epoch ") == 3
     assert shown.count("-> AddLayer(block=0)") == 2
     assert [hours in shown for hours in ("90 minutes", "80 minutes", "70 minutes")] == [1, 1, 0]
+
+
+def test_a_trial_that_ended_early_is_not_waited_for(capsys):
+    lines = ProgressLines({"a": 10, "b": 1000}, lambda: 2)
+    trials = [trial("a"), trial("b")]
+    lines.on_trial_complete(0, trials, trials[1])
+    lines.on_trial_result(0, trials, trials[0], result(4, 600))
+    assert "About 60 minutes left at the sizes that the networks have now, 1 at" in (
+        capsys.readouterr().out
+    )
 
 
 def test_durations_have_their_unit():
