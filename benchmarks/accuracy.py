@@ -28,7 +28,6 @@ from secnn.network import Layer
 
 MEASURES = ("train_loss", "val_loss", "val_accuracy")
 LAST = 5
-TEXTS = ("shape", "variant")
 T_QUANTILE = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Of 97.5 %, by the number of seeds."""
 
@@ -64,13 +63,13 @@ def measure(data: ImageData, variant: str, seed: int, epochs: int) -> dict:
     return {"variant": variant, "seed": seed, **means}
 
 
-def read(path: Path) -> list[dict]:
-    """The runs in the file."""
+def read(path: Path, texts: tuple[str, ...] = ("variant",)) -> list[dict]:
+    """The runs in the file; all columns but `texts` hold numbers."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
         return [
-            {k: v if k in TEXTS else float(v) for k, v in row.items()}
+            {k: v if k in texts else float(v) for k, v in row.items()}
             for row in csv.DictReader(file)
         ]
 

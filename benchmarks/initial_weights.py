@@ -22,17 +22,16 @@ from pathlib import Path
 
 import torch
 from accuracy import append, read
-from growth_quality import REGIMES, SCORED, interval
+from growth_quality import REGIMES, grow_at_once, interval
 
 from secnn import Trial
 from secnn.data import ImageData
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.memory import keep_freed_memory
 from secnn.network import SECNN
-from secnn.proposal import propose_filters
-from secnn.training import normalize
 
 REGIME = REGIMES["pilot"]
+TEXTS = ("shape", "variant")
 SHAPES: dict[str, tuple[list[Expansion], dict]] = {
     "layers": ([AddLayer(b) for b in range(3)], {"layers": (2, 2, 2)}),
     "channels": ([AddChannels(b, 12) for b in range(3)], {"channels": (28, 28, 28)}),
@@ -64,11 +63,7 @@ def start(shape: str, variant: str, seed: int, data: ImageData) -> Trial:
         return Trial(REGIME.config(seed, criterion="never", **grown), data)
     trial = Trial(REGIME.config(seed, criterion="never"), data)
     proposal, change = VARIANTS[shape, variant]
-    images, labels = normalize(data.train_images[:SCORED], data), data.train_labels[:SCORED]
-    generator = torch.Generator().manual_seed(seed)
-    for e in expansions:
-        filters = propose_filters(proposal, trial.network, [e], images, labels, seed)[e]
-        e.apply(trial.network, trial.learner.optimizer, images, generator, filters)
+    grow_at_once(trial, expansions, proposal)
     if change:
         change(trial.network)
     return trial
@@ -109,13 +104,12 @@ def main() -> None:
     torch.set_num_threads(1)
     data = REGIME.data(asked.dataset)
     runs = [(shape, "default") for shape in SHAPES] + list(VARIANTS)
+    done = {(r["shape"], r["variant"], r["seed"]) for r in read(asked.out, TEXTS)}
     for seed in asked.seeds:
         for run in runs:
-            if not any(
-                (r["shape"], r["variant"], r["seed"]) == (*run, seed) for r in read(asked.out)
-            ):
+            if (*run, seed) not in done:
                 append(asked.out, measure(*run, seed, data))
-    judge(read(asked.out))
+    judge(read(asked.out, TEXTS))
 
 
 if __name__ == "__main__":

@@ -8,17 +8,23 @@ from secnn.decision import Criterion, Decision, Growth
 
 
 @dataclass(frozen=True)
-class Every:
-    """Another criterion, asked only after epochs 1, 1 + `interval`, …, the first of which is as
-    early as a rule that reads scores; and only if something fits."""
+class _Gate:
+    """What stands before another criterion."""
 
     criterion: Criterion
-    interval: int
 
     @property
     def scored(self) -> bool:
         """Whether the other one is."""
         return self.criterion.scored
+
+
+@dataclass(frozen=True)
+class Every(_Gate):
+    """Another criterion, asked only after epochs 1, 1 + `interval`, …, the first of which is as
+    early as a rule that reads scores; and only if something fits."""
+
+    interval: int
 
     def decide(self, growth: Growth) -> Decision:
         if growth.epoch % self.interval != 1 % self.interval:
@@ -29,17 +35,11 @@ class Every:
 
 
 @dataclass(frozen=True)
-class AtPlateau:
+class AtPlateau(_Gate):
     """Another criterion, asked only when training has slowed: when the lowest validation loss of
     the last `patience` epochs is not below `SLOWED` times the lowest before."""
 
-    criterion: Criterion
     patience: int
-
-    @property
-    def scored(self) -> bool:
-        """Whether the other one is."""
-        return self.criterion.scored
 
     def decide(self, growth: Growth) -> Decision:
         before, since = growth.losses[: -self.patience], growth.losses[-self.patience :]
