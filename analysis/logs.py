@@ -257,7 +257,7 @@ def _started(folder: Path, key: str, config: dict) -> dict:
 
 
 def _setting(key: str, config: dict) -> Setting:
-    # A key names τ and λ only where the criterion reads them.
+    # A key names τ and λ only for the criteria that read scores.
     named = "tau=" in key or "criterion=" not in key
     return Setting(config["criterion"], *(config[n] if named else None for n in ("tau", "lam")))
 

@@ -21,14 +21,9 @@ def parameters_at(target: float) -> str:
     return f"parameters at {target:g}% validation accuracy"
 
 
-def first_epoch_reaching(epochs: pd.DataFrame, target: float) -> int | None:
-    """The first epoch whose validation accuracy is at least `target` per cent."""
-    row = _reaching(epochs, target)
-    return None if row is None else int(row["epoch"])
-
-
 def parameters_reaching(epochs: pd.DataFrame, target: float) -> int | None:
-    """Parameters of the network of `first_epoch_reaching`."""
+    """Parameters of the network of the first epoch with at least `target` per cent validation
+    accuracy; None if there is none."""
     row = _reaching(epochs, target)
     return None if row is None else int(row["parameters"])
 

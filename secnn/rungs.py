@@ -13,10 +13,11 @@ COLUMNS = ("parameters", "flops", "val_accuracy", "test_accuracy", "epoch")
 
 
 class Folder(MutableMapping[str, dict]):
-    """Checkpoint contents kept as `<name>.pt` in a folder, replaced atomically."""
+    """Checkpoint contents kept as `<name>.pt` in a folder, replaced atomically; `check` is called
+    before each change, to refuse it."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, check: Callable[[], None] = lambda: None) -> None:
+        self.path, self.check = Path(path), check
 
     def file(self, name: str) -> Path:
         """Where the content called `name` is kept."""
@@ -28,9 +29,11 @@ class Folder(MutableMapping[str, dict]):
         return checkpoint.read(self.file(name))
 
     def __setitem__(self, name: str, content: dict) -> None:
+        self.check()
         checkpoint.save(self.file(name), content)
 
     def __delitem__(self, name: str) -> None:
+        self.check()
         self.file(name).unlink()
 
     def __iter__(self) -> Iterator[str]:
@@ -53,6 +56,11 @@ class Rungs:
         self.ladder, self.targets = ladder, targets
         self.best_of_size: dict | None = None
         self.highest = -math.inf
+
+    def clear(self) -> None:
+        """Remove what another trial left on the ladder."""
+        for name in list(self.ladder):
+            del self.ladder[name]
 
     def offer(self, accuracy: float, content: Callable[[], dict]) -> None:
         """Keep the network that now has `accuracy` wherever it is the first or the best."""
@@ -80,6 +88,7 @@ def ladder(path: str | Path) -> list[dict]:
 
     Raises:
         FileNotFoundError: no ladder below `path`.
+        CheckpointError: a network's file is damaged.
     """
     files = sorted(Path(path).rglob("ladder/[!.]*.pt"))
     if Path(path).name == "ladder":
@@ -109,7 +118,7 @@ def load_within(
 
     Raises:
         LookupError: no network fits; the message says which budgets could be met.
-        FileNotFoundError: no ladder below `path`.
+        FileNotFoundError, CheckpointError: as for `ladder`.
     """
     rows = ladder(path)
     fitting = [

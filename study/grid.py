@@ -11,7 +11,7 @@ from secnn.criterion import THRESHOLDS
 
 def trial_key(config: TrialConfig) -> str:
     """The trial's name within a study, for example `criterion=natural,tau=2,lam=0,seed=0`; τ and λ
-    only where the criterion reads them."""
+    only for the criteria that read scores."""
     parts = [f"criterion={config.criterion}"]
     if config.criterion in THRESHOLDS:
         parts += [f"tau={config.tau:.12g}", f"lam={config.lam:.12g}"]

@@ -1,13 +1,16 @@
-"""What the terminal shows while trials run."""
+"""What the terminal shows while trials run, and a note of those whose worker died."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+
+from study.store import TrialStore
 
 PAUSE = 600
 """Seconds between two estimates of the time that is left."""
@@ -49,6 +52,8 @@ class ProgressLines(Callback):
         # A trial that diverged ends like any other, with epochs that nobody will train.
         self.left.pop(trial.config["key"], None)
 
+    on_trial_error = on_trial_complete
+
     def _estimate(self) -> None:
         """Say how long the rest will take, once as many trials as run at a time had an epoch: a
         worker may still be starting when another has trained one."""
@@ -69,6 +74,24 @@ class ProgressLines(Callback):
         usual = sum(self.seconds.values()) / len(self.seconds)
         each = [n * self.seconds.get(key, usual) for key, n in self.left.items()]
         return max(*each, sum(each) / max(1, slots))
+
+
+class Deaths(Callback):
+    """Notes why a trial of the results folder `out` failed for good if its worker, killed say for
+    its memory, could not."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def on_trial_error(
+        self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object
+    ) -> None:
+        store = TrialStore(self.out, trial.config["key"], {})
+        if not (store.done or store.failed):
+            store.fail(ChildProcessError(DIED))
+
+
+DIED = "its worker died, or never started; was there memory enough? repeat the command to go on"
 
 
 def duration(seconds: float) -> str:

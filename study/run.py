@@ -15,7 +15,7 @@ from study.command import parser, reference
 from study.fence import Fence, FenceError
 from study.grid import plan
 from study.presets import PRESETS
-from study.status import newest_study, status
+from study.status import status
 from study.store import NO_ROOM, TrialStore, has_room, is_full, move_aside, open_study
 
 INTERRUPTED = 130
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 def command(asked: argparse.Namespace) -> int:
     """Do what was asked; the exit status."""
     if asked.status:
+        # pandas takes a second to import.
+        from analysis.logs import newest_study
+
         print(status(asked.out or newest_study()))
         return 0
     data = load_dataset(asked.dataset, asked.data_dir, asked.validation)

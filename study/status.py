@@ -7,19 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from study.fence import holder, is_held
-from study.store import StoreError, TrialStore, read_study
-
-
-def newest_study(runs: Path = Path("runs")) -> Path:
-    """The folder under `runs` whose study.json is newest.
-
-    Raises:
-        StoreError: there is none.
-    """
-    found = sorted(runs.glob("*/study.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise StoreError(f"--out: no study under {runs}; name its folder with --out")
-    return found[-1].parent
+from study.store import TrialStore, read_study
 
 
 def status(out: Path) -> str:

@@ -69,8 +69,16 @@ def _identity(study: dict) -> dict:
         "preset": study.get("preset"),
         "dataset": {key: data.get(key) for key in ("name", "validation", "fingerprint")},
         "reference": study.get("reference"),
-        "trials": study.get("trials"),
+        "trials": {key: _complete(fields) for key, fields in study.get("trials", {}).items()},
     }
+
+
+def _complete(fields: dict) -> dict:
+    """A trial's settings with the defaults of those that are newer than the file."""
+    try:
+        return TrialConfig.from_dict(fields).to_dict()
+    except (TypeError, ValueError):
+        return fields
 
 
 def _difference(known: dict, asked: dict) -> str:
@@ -123,7 +131,7 @@ class TrialStore:
         self.folder = out / "trials" / key
         self.fence = Fence(self.folder / "OWNER")
         self.error = self.folder / "ERROR"
-        self.ladder = Folder(self.folder / "ladder")
+        self.ladder = Folder(self.folder / "ladder", self.fence.check)
         self.last = self.folder / "last.pt"
 
     @property

@@ -21,7 +21,7 @@ from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
 from secnn.data import ImageData
 from study import worker
-from study.progress import ProgressLines
+from study.progress import Deaths, ProgressLines
 
 # The first misses the files that are turned off above, the second recommends Tuner.restore, the
 # third tells how to make the cluster less safe, the last finds a busy machine slow.
@@ -115,7 +115,8 @@ def expect_room(resources: dict[str, float]) -> None:
 def slots(resources: dict[str, float]) -> int:
     """How many trials the cluster, as it is now, has room for at a time."""
     there = ray.cluster_resources()
-    return min(int(there.get(name.upper(), 0) // n) for name, n in resources.items() if n)
+    # 1 // 0.1 is 9.
+    return min(int(there.get(name.upper(), 0) / n + 1e-9) for name, n in resources.items() if n)
 
 
 def tune_trials(
@@ -152,7 +153,8 @@ def tune_trials(
                 ProgressLines(
                     {key: study["trials"][key]["epochs"] for key in keys},
                     lambda: slots(resources),
-                )
+                ),
+                Deaths(out),
             ],
             progress_reporter=CLIReporter(
                 metric_columns=["epoch", "parameters", "val_accuracy"],

@@ -21,7 +21,6 @@ from analysis.logs import Setting, StudyError, newest_study, read_study
 from analysis.summary import (
     best_epoch,
     best_of_sizes,
-    first_epoch_reaching,
     mean_curve,
     measures,
     networks,
@@ -187,7 +186,6 @@ def test_targets_equal_brute_force(seed: int):
     for target in [0.1, 50, 70, 80, 100, *epochs["val_accuracy"]]:
         first = next((row for row in rows if row[2] >= target), None)
         shuffled = epochs.sample(frac=1, random_state=seed)
-        assert first_epoch_reaching(shuffled, target) == (first and first[0])
         assert parameters_reaching(shuffled, target) == (first and first[1])
 
 

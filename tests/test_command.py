@@ -143,6 +143,12 @@ def test_the_same_folder_for_another_study_is_refused(tmp_path, capsys):
     assert (tmp_path / "out" / "study.json").read_bytes() == before
     assert read_study(tmp_path / "out")["preset"] == "quick"
 
+    older = json.loads(before)
+    for fields in older["trials"].values():
+        del fields["penalty"]  # As if the setting had come since, with this default.
+    (tmp_path / "out" / "study.json").write_text(json.dumps(older))
+    open_study(tmp_path / "out", describe(arguments, data))
+
 
 def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("precious")

@@ -44,6 +44,19 @@ def test_the_table_has_every_network_smallest_first(folder):
     assert len(ladder(folder / "trials" / "a" / "ladder")) == 3
 
 
+def test_a_ladder_whose_owner_has_changed_is_left_alone(folder):
+    def refuse():
+        raise PermissionError("taken over")
+
+    theirs = Folder(folder / "trials" / "a" / "ladder")
+    former, names = Folder(theirs.path, refuse), list(theirs)
+    with pytest.raises(PermissionError):
+        former["best"] = theirs[names[0]]
+    with pytest.raises(PermissionError):
+        del former[names[0]]
+    assert list(theirs) == names
+
+
 def test_the_best_network_within_every_budget_is_found(folder):
     rows = ladder(folder)
     sizes = {r["parameters"] for r in rows}

@@ -10,6 +10,8 @@ from studies import ROOT
 # In a process of its own, because Ray leaves open files to be warned of, which are errors here.
 STUDY = """
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,9 +29,13 @@ def note_resources(parameters, arrays, study, out, threads):
     Path(out, parameters["key"]).write_text(json.dumps(asked | {"threads": threads}))
 
 
-folder, cluster, *arguments = sys.argv[1:]
+def die(parameters, arrays, study, out, threads):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+what, folder, cluster, *arguments = sys.argv[1:]
 ray.init(address="local", include_dashboard=False, logging_level="ERROR", **json.loads(cluster))
-tuning.worker.run = note_resources
+tuning.worker.run = globals()[what]
 asked = parser().parse_args([*arguments, "--preset", "quick"])
 data = load_dataset("digits")
 study = describe(asked, data)
@@ -37,10 +43,12 @@ tuning.tune_trials(asked, study, data, Path(folder), list(study["trials"])[:2])
 """
 
 
-def study_on(cluster: dict, folder, *arguments: str) -> subprocess.CompletedProcess:
+def study_on(
+    cluster: dict, folder, *arguments: str, what: str = "note_resources"
+) -> subprocess.CompletedProcess:
     """Two trials on a Ray with the resources `cluster`, real or not, that only note in `folder`
     what they were given."""
-    line = [sys.executable, "-c", STUDY, str(folder), json.dumps(cluster), *arguments]
+    line = [sys.executable, "-c", STUDY, what, str(folder), json.dumps(cluster), *arguments]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
@@ -70,3 +78,13 @@ def test_more_than_this_machine_has_is_refused_rather_than_waited_for(option, tm
     run = study_on({"num_cpus": 2, "num_gpus": 1}, tmp_path, option, "3")
     assert f"ValueError: {option}: expected at most " in run.stderr
     assert not list(tmp_path.glob("criterion=*"))
+
+
+def test_a_worker_that_dies_for_good_has_its_reason_noted(tmp_path):
+    run = study_on({"num_cpus": 2, "num_gpus": 0}, tmp_path, "--max-failures", "0", what="die")
+    notes = [path.read_text() for path in tmp_path.glob("trials/*/ERROR")]
+    assert len(notes) == 2, run.stdout + run.stderr
+    for note in notes:
+        assert "worker" in note
+        assert note.endswith("repeat the command to go on\n")
+        assert len(note.splitlines()) == 1
