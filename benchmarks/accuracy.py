@@ -85,6 +85,11 @@ def append(path: Path, row: dict) -> None:
         writer.writerow(row)
 
 
+def half_width(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean of two to ten values (Student's t)."""
+    return T_QUANTILE[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+
+
 def difference(rows: list[dict], variant: str, measure: str) -> str:
     """Mean over seeds of variant − reference32, and the half-width of its interval."""
     by_seed = [{r["seed"]: r[measure] for r in rows if r["variant"] == v}
@@ -92,8 +97,7 @@ def difference(rows: list[dict], variant: str, measure: str) -> str:
     paired = [by_seed[0][s] - by_seed[1][s] for s in by_seed[0] if s in by_seed[1]]
     if len(paired) not in T_QUANTILE:
         return f"{statistics.mean(paired):+.4f} (n = {len(paired)})"
-    half = T_QUANTILE[len(paired)] * statistics.stdev(paired) / len(paired) ** 0.5
-    return f"{statistics.mean(paired):+.4f} ± {half:.4f}"
+    return f"{statistics.mean(paired):+.4f} ± {half_width(paired):.4f}"
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from secnn import (
 )
 from secnn.data import ImageData
 from secnn.expansion import Expansion
+from secnn.fisher import FISHERS
 from secnn.learner import Learner
 from secnn.memory import keep_freed_memory
 from secnn.network import count_flops
@@ -44,11 +45,11 @@ from secnn.training import normalize
 
 FOLDER = Path(__file__).with_name("ground_truth")
 STATES = Path("runs/ground_truth")
-GROWN = {"criterion": "schedule", "interval": 2, "cooldown": 1, "proposal": "random"}
+GROWN = {"criterion": "schedule", "cooldown": 1, "proposal": "random"}
 STAGES = {
     "9k-5": (5, {"criterion": "never"}),
     "9k-15": (15, {"criterion": "never"}),
-    # Layers for all blocks, then channels for two, at epochs 2, 4, … 10: 20,684 parameters.
+    # Layers for all blocks, then channels for two, at epochs 1, 3, … 9: 20,684 parameters.
     "21k-15": (15, GROWN | {"max_parameters": 21_000}),
 }
 """Name → (epochs, settings of the trial) of the networks that are expanded."""
@@ -59,9 +60,6 @@ RATES = (1.0, 0.5, 0.1)
 CHANNELS, SAMPLES = 4, 2048
 
 KEYS = ["stage", "seed", "kind", "block", "proposal"]
-
-DAMPING = {"diagonal": 1e-8, "batch": 1e-8, "kfac": 1e-6, "exact": 1e-2}
-"""Of each Fisher approximation that is judged."""
 
 FIGURES = ("ratio", "gain", "gain_unbiased", "gain_low", "gain_per_parameter", "density")
 
@@ -110,9 +108,9 @@ def train_on(trial: Trial, data: ImageData, proposal: str, expansion: Expansion 
         filters = propose_filters(proposal, network, [expansion], images, labels, 0)[expansion]
         generator = torch.Generator().manual_seed(0)
         expansion.apply(network, learner.optimizer, images, generator, filters)
-    torch.manual_seed(trial.config.seed)
     start = learner.learning_rate
-    for rate in RATES:
+    for epoch, rate in enumerate(RATES):
+        torch.manual_seed(trial.config.seed * len(RATES) + epoch)  # The same images for all.
         learner.optimizer.param_groups[0]["lr"] = start * rate
         network.train().anneal_slopes(len(RATES))
         trained = learner.train(data)
@@ -158,9 +156,9 @@ def score(asked: argparse.Namespace) -> None:
         if known(file, named[-1]):
             continue
         columns: list[dict] = [{} for _ in expansions]
-        for fisher, damping in DAMPING.items():
+        for fisher in FISHERS:
             found = score_candidates(
-                network, images, labels, expansions, 0.0, fisher, damping, 0, proposal
+                network, images, labels, expansions, fisher=fisher, proposal=proposal
             )[1]
             for column, candidate in zip(columns, found, strict=True):
                 column |= {f"{fisher}: {f}": getattr(candidate, f) for f in FIGURES}

@@ -9,10 +9,10 @@ stopped. Arm `retrain-X` is the network that arm X ended with, trained from scra
 epochs; `at-once-X` makes all of X's expansions before the first epoch, so that the network is as
 large as long, but has X's initial weights. `judge` prints, over seeds with 95 % intervals
 (Student's t): parameters, FLOPs of an image and validation accuracy at the end; the mean of the
-best accuracy so far over the logarithm of the parameters; the accuracy after equal floating-point
-operations of training; the change of accuracy in the epoch after an expansion beside that in other
-epochs before the learning rate falls; and the difference in accuracy to two controls of the same
-seed, and of a retrained network to the grown one.
+best accuracy so far over the logarithm of the parameters; the best accuracy within equal
+floating-point operations of training, before the learning rate falls for anyone; the change of
+accuracy in the epoch after an expansion beside that in other epochs before then; and the difference
+in accuracy to two controls of the same seed, and of a retrained network to the grown one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accuracy import T_QUANTILE
+from accuracy import T_QUANTILE, half_width
 
 from analysis.logs import read_log
 from secnn import Trial, TrialConfig, checkpoint, load_dataset
@@ -48,7 +48,7 @@ COLUMNS = (
 )
 
 # Twelve channels cost about what a layer does, so that all arms grow at the same pace.
-PACE = {"cooldown": 1, "interval": 2, "channel_steps": (12,), "decay": 0.25}
+PACE = {"cooldown": 1, "channel_steps": (12,), "decay": 0.25}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Regime:
         own = {"epochs": self.epochs, "batch_size": self.batch_size, "max_parameters": self.budget}
         return TrialConfig(**PACE | own | arm, seed=seed)
 
+    @property
+    def steady(self) -> int:
+        """The last epoch before the learning rate falls."""
+        return self.epochs - self.config(0).decay_epochs
+
     def data(self, dataset: str) -> ImageData:
         """The first of the training images, and all others."""
         data = load_dataset(dataset)
@@ -81,7 +86,7 @@ REGIMES = {
 }
 """`long` grows in the first 15 % of its epochs, about as preset `default` does of its 300."""
 
-EXACT = {"fisher": "exact", "damping": 1e-2}
+EXACT = {"fisher": "exact"}
 ARMS = {
     "never": {"criterion": "never"},
     "random": {"criterion": "random"},
@@ -97,9 +102,9 @@ ARMS = {
     "channels-first": {"criterion": "channels-first"},
     "schedule, random": {"criterion": "schedule", "proposal": "random"},
     "gain": {"criterion": "gain", "tau": 0.1},
-    "natural, kfac": {"criterion": "natural", "tau": 1.02, "fisher": "kfac", "damping": 1e-6},
+    "natural, kfac": {"criterion": "natural", "tau": 1.02, "fisher": "kfac"},
     "confident": {"criterion": "confident", "tau": 0.1},
-    "schedule, early": {"criterion": "schedule", "interval": 1, "cooldown": 0},
+    "schedule, early": {"criterion": "schedule", "cooldown": 0},
     "schedule, gradient": {"criterion": "schedule", "proposal": "gradient"},
     "paper": {"criterion": "natural", "tau": 2.0},
 }
@@ -136,11 +141,11 @@ class Run:
         regime = REGIMES[self.regime]
         if self.source is None:
             return regime.config(self.seed, **ARMS[self.arm])
-        if self.arm.startswith(AT_ONCE):
-            return regime.config(self.seed, criterion="never")
-        last = self.source.log().iloc[-1]
-        shape = {n: tuple(map(int, last[n].split("-"))) for n in ("channels", "layers")}
-        return regime.config(self.seed, criterion="never", **shape)
+        settings = ARMS[self.source.arm] | {"criterion": "never"}
+        if self.arm.startswith(RETRAIN):
+            last = self.source.log().iloc[-1]
+            settings |= {n: tuple(map(int, last[n].split("-"))) for n in ("channels", "layers")}
+        return regime.config(self.seed, **settings)
 
     def begin(self, trial: Trial) -> None:
         """Before the first epoch."""
@@ -203,12 +208,13 @@ def gather(regime: str, arms: list[str], seeds: list[int]) -> pd.DataFrame:
 
 
 def measures(trial: pd.DataFrame, operations: float, regime: Regime) -> dict[str, float]:
-    """The figures of one trial; `operations` is the common budget of equal training."""
+    """The figures of one trial; `operations` is the common budget of equal training, an image."""
     trial = trial.sort_values("epoch")
+    steady = trial["epoch"].to_numpy() <= regime.steady
     accuracy, best = trial["val_accuracy"].to_numpy(), trial["val_accuracy"].cummax().to_numpy()
-    within = trial["flops"].cumsum().to_numpy() <= operations
+    within = steady & (trial["flops"].cumsum().to_numpy() <= operations)
     changes, grew = np.diff(accuracy), trial["expansion"].notna().to_numpy()[:-1]
-    steady = trial["epoch"].to_numpy()[:-1] < regime.epochs - regime.config(0).decay_epochs
+    steady = steady[1:]
     return {
         "parameters": trial["parameters"].iloc[-1],
         "MFLOP": trial["flops"].iloc[-1] / 1e6,
@@ -236,16 +242,15 @@ def interval(values: list[float], digits: int = 2) -> str:
     there = [v for v in values if not math.isnan(v)]
     if len(there) not in T_QUANTILE:
         return f"{statistics.mean(there):.{digits}f}" if there else "–"
-    half = T_QUANTILE[len(there)] * statistics.stdev(there) / math.sqrt(len(there))
-    return f"{statistics.mean(there):.{digits}f} ± {half:.{digits}f}"
+    return f"{statistics.mean(there):.{digits}f} ± {half_width(there):.{digits}f}"
 
 
 def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
     """Print the table."""
     rows = gather(regime, arms, seeds)
-    growing = rows[rows["expansion"].groupby([rows["arm"], rows["seed"]]).transform("count") > 0]
-    operations = growing.groupby(["arm", "seed"])["flops"].sum().min()
-    trials = rows[rows["seed"].isin(seeds)].groupby(["arm", "seed"])
+    trials = rows[rows["seed"].isin(seeds) & rows["arm"].isin(arms)].groupby(["arm", "seed"])
+    steady = [t[t["epoch"] <= REGIMES[regime].steady] for _, t in trials]
+    operations = min(t["flops"].sum() for t in steady if t["expansion"].notna().any())
     found = {which: measures(trial, operations, REGIMES[regime]) for which, trial in trials}
     columns = list(next(iter(found.values())))
     controls = ["random", "layers-first", "what it retrains"]

@@ -28,13 +28,13 @@ class TrialConfig:
         seed: decides the weights, the order of the images, dropout and the noise of growth.
         epochs: passes over the training images.
         cooldown: epochs after an expansion in which none is considered, and over which an added
-            layer's slope is lowered from 1.
+            layer's slope is lowered from 1; the controls (`secnn.controls`) grow
+            whenever it is over.
         capacity: the most layers in a block (the paper's N).
         channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
             for all further ones.
-        interval: epochs between expansions of the controls (`secnn.controls`).
         plateau: if above 0, the criterion is asked only when validation loss has not fallen for so
-            many epochs (`secnn.gates.AtPlateau`).
+            many epochs (`secnn.growth.has_slowed`).
         batch_size: images a step; the epoch is cut into equal batches of at most this many.
         learning_rate: Adam's, at the start.
         patience: epochs without better validation accuracy after which the learning rate halves.
@@ -46,7 +46,7 @@ class TrialConfig:
         layers: of each block at the start; the last entry holds for all further blocks.
         score_samples: training images that scores are computed from, N.
         fisher: a key of `secnn.fisher.FISHERS`.
-        damping: see `natural_expansion_score`.
+        damping: see `natural_expansion_score`; None for that of the `fisher`.
         proposal: a key of `secnn.proposal.PROPOSALS`: the filters of new channels.
         kernel: "fused" on CPUs, "reference" (plain PyTorch), "auto" (fused on a CPU where it can be
             built, else reference), or "graph": the reference, recorded once an epoch and replayed,
@@ -68,7 +68,6 @@ class TrialConfig:
     cooldown: int = 10
     capacity: int = 10
     channel_steps: tuple[int, ...] = (2, 4)
-    interval: int = 11
     plateau: int = 0
     batch_size: int = 512
     learning_rate: float = 2e-3
@@ -82,7 +81,7 @@ class TrialConfig:
     layers: tuple[int, ...] = (1,)
     score_samples: int = 512
     fisher: str = "diagonal"
-    damping: float = 1e-8
+    damping: float | None = None
     proposal: str = "noise"
     kernel: str = "auto"
     precision: str = "auto"
@@ -112,7 +111,7 @@ class TrialConfig:
         fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
         expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
         _expect("layers", fits, expected, self)
-        for name in ("max_parameters", "max_flops"):
+        for name in ("max_parameters", "max_flops", "damping"):
             value = getattr(self, name)
             _expect(name, value is None or value > 0, "a number above 0, or none", self)
         _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
@@ -168,11 +167,9 @@ _POSITIVE = (
     "tau",
     "epochs",
     "capacity",
-    "interval",
     "learning_rate",
     "patience",
     "score_samples",
-    "damping",
 )
 _NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1", "plateau")
 

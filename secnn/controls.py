@@ -1,6 +1,6 @@
 """Controls: criteria that read no scores, which any score must beat.
 
-All but `Never` grow whenever they are asked, which `secnn.gates.Every` does only if something fits.
+All but `Never` grow whenever they are asked: after the first epoch and after every cooldown.
 """
 
 from __future__ import annotations

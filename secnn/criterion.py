@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar
 from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, Schedule, next_in_turn
 from secnn.decision import Criterion, Decision, Growth
 from secnn.expansion import AddChannels, AddLayer, Expansion
-from secnn.gates import AtPlateau, Every
 from secnn.score import Candidate, ratio
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ class Natural:
         if not all(map(math.isfinite, scores)):
             return Decision(None, "a score is not finite")
         layer, channels = (best(growth.candidates, k) for k in (AddLayer, AddChannels))
-        if layer is None and channels is None:
-            return Decision(None, "nothing fits")
         layer_wins = channels is None or (layer and layer.regularized >= channels.regularized)
         winner = layer if layer_wins else channels
         grows = winner.regularized > self.tau * growth.current
@@ -119,8 +116,6 @@ class Gain:
 
 def _most(growth: Growth, worth: Callable[[Candidate], float], tau: float, name: str) -> Decision:
     """The candidate of the highest worth, of equals the first, if that exceeds τ."""
-    if not growth.candidates:
-        return Decision(None, "nothing fits")
     worths = [worth(c) for c in growth.candidates]
     if not all(map(math.isfinite, worths)):
         return Decision(None, "a score is not finite")
@@ -138,18 +133,12 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "confident": lambda config: Confident(config.tau),
     "gain": lambda config: Gain(config.tau),
     "never": lambda config: Never(),
-    "random": lambda config: Every(Random(), config.interval),
-    "schedule": lambda config: Every(Schedule(), config.interval),
-    "layers-first": lambda config: Every(LayersFirst(), config.interval),
-    "channels-first": lambda config: Every(ChannelsFirst(), config.interval),
+    "random": lambda config: Random(),
+    "schedule": lambda config: Schedule(),
+    "layers-first": lambda config: LayersFirst(),
+    "channels-first": lambda config: ChannelsFirst(),
 }
 
 THRESHOLDS = {"natural": 1.1, "density": 0.5, "balanced": 0.5, "confident": 0.5, "gain": 1.0}
 """The criteria that read τ, and one at which each grows (docs/criterion.md); the paper's is 2 for
 `natural`. λ is read by `natural`, `density` and `balanced`."""
-
-
-def make_criterion(config: TrialConfig) -> Criterion:
-    """The criterion that `config` names, gated by a plateau if it says so."""
-    criterion = CRITERIA[config.criterion](config)
-    return AtPlateau(criterion, config.plateau) if config.plateau else criterion

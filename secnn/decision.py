@@ -20,7 +20,7 @@ class Growth:
         losses: validation loss after each epoch so far.
         expansions: those made so far, in order.
         current: η_c of the network, None if the criterion does not ask for scores.
-        candidates: every expansion that fits.
+        candidates: every expansion that fits, at least one.
         generator: source of randomness.
         parameters: of the network, p.
     """
@@ -31,11 +31,6 @@ class Growth:
     candidates: Sequence[Candidate]
     generator: torch.Generator
     parameters: int
-
-    @property
-    def epoch(self) -> int:
-        """Epochs trained."""
-        return len(self.losses)
 
 
 @dataclass(frozen=True)
@@ -52,5 +47,5 @@ class Criterion(Protocol):
     scored: ClassVar[bool]
 
     def decide(self, growth: Growth) -> Decision:
-        """Which expansion to make now. Not called during the cooldown."""
+        """Which expansion to make now. Not called during the cooldown, nor where nothing fits."""
         ...

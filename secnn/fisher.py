@@ -64,11 +64,13 @@ class Fisher:
         score: 2×B, η and η_U, from the (sum of) statistics, the weights and the damping. Each row
             of weights sums to 1: equal weights for η itself, resampled ones for its uncertainty.
         factored: whether `statistic` reads the blocks' factors.
+        damping: what to add to F's diagonal where nobody says.
     """
 
     statistic: Callable[[Block, Tensor, float], Tensor]
     score: Callable[[Tensor, Tensor, float], Tensor]
     factored: bool = False
+    damping: float = 1e-8
 
     def __call__(
         self,
@@ -101,25 +103,24 @@ def _without_pairs_of_one(forms: Tensor, weights: Tensor, damping: float) -> Ten
     return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
 
 
-def _forms(samples: Tensor, squares: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
-    """wᵀKw and Σ_n w_n² K_nn, 2×B, of gradients N×p, and their squares, for a diagonal F of p
-    entries, damping included."""
+def _forms(samples: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
+    """wᵀKw and Σ_n w_n² K_nn, 2×B, of gradients N×p, for a diagonal F of p entries, damping
+    included."""
     inverse = 1 / fisher.double()
     whole = (weights.to(samples) @ samples).double().square() @ inverse
-    own = (squares @ inverse.to(samples)).double()
+    own = (samples.square() @ inverse.to(samples)).double()
     return torch.stack([whole, weights.double().square() @ own])
 
 
 def _diagonal(block: Block, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
-    squares = samples.square()
-    return _forms(samples, squares, weights, squares.mean(0).double() + damping)
+    return _forms(samples, weights, samples.square().mean(0).double() + damping)
 
 
 def _batch(block: Block, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
     fisher = samples.mean(0).double().square() + damping
-    return _forms(samples, samples.square(), weights, fisher)
+    return _forms(samples, weights, fisher)
 
 
 def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
@@ -133,8 +134,7 @@ def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
         rotated = outputs.eigenvectors.T @ samples @ inputs.eigenvectors
         fisher = torch.outer(outputs.eigenvalues, inputs.eigenvalues)
     # Of a matrix that is positive semi-definite but for rounding.
-    fisher, rotated = fisher.clamp(min=0).flatten() + damping, rotated.flatten(1)
-    return _forms(rotated, rotated.square(), weights, fisher)
+    return _forms(rotated.flatten(1), weights, fisher.clamp(min=0).flatten() + damping)
 
 
 def _gram(block: Block, weights: Tensor, damping: float) -> Tensor:
@@ -177,7 +177,7 @@ For comparison only. Where ḡ_p² is well above the damping every term is 1, so
 parameters and says nothing of their use.
 """
 
-kfac = Fisher(_kronecker, _without_pairs_of_one, factored=True)
+kfac = Fisher(_kronecker, _without_pairs_of_one, factored=True, damping=1e-6)
 """η = Σ_l ḡ_lᵀ(F_l + damping·I)⁻¹ḡ_l, a block of F for each module l (KFC, arXiv:1602.01407).
 
 For a convolution or a linear layer F_l = Γ_l ⊗ Ω_l with Ω = (1/N) Σ_n Σ_t a_nt a_ntᵀ and
@@ -193,7 +193,7 @@ expansion adds to a module makes blocks of its own. F_l need not equal the mean 
 noise does not make exactly p/N, and η may exceed p.
 """
 
-exact = Fisher(_gram, _natural)
+exact = Fisher(_gram, _natural, damping=1e-2)
 """η = ḡᵀ(F + damping·I)⁻¹ḡ with the full empirical Fisher F = (1/N) Σ_n g_n g_nᵀ.
 
 Computed from the N×N matrix of inner products of per-sample gradients; F, p×p, is never formed.

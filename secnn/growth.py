@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secnn.config import TrialConfig
-from secnn.criterion import make_criterion
+from secnn.criterion import CRITERIA
 from secnn.decision import Decision, Growth
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.network import SECNN, count_flops
@@ -111,8 +111,13 @@ def consider(
     `scoring_set` holds normalised images and labels; `seed` decides all noise, so that the chosen
     expansion can be made as it was scored.
     """
-    criterion = make_criterion(config)
     expansions = affordable(network, config, channel_step(config, made))
+    if not expansions:
+        return Considered(None, [], Decision(None, "nothing fits"))
+    if config.plateau and not has_slowed(losses, config.plateau):
+        reason = f"training has not slowed in {config.plateau} epochs"
+        return Considered(None, [], Decision(None, reason))
+    criterion = CRITERIA[config.criterion](config)
     if criterion.scored:
         current, candidates = score_candidates(
             network,
@@ -132,6 +137,17 @@ def consider(
     growth = Growth(losses, made, current, candidates, generator, network.n_parameters)
     decision = criterion.decide(growth)
     return Considered(current, candidates, decision)
+
+
+SLOWED = 0.99
+"""A fall of the validation loss by less than this factor counts as no progress."""
+
+
+def has_slowed(losses: Sequence[float], patience: int) -> bool:
+    """Whether the lowest validation loss of the last `patience` epochs is not below `SLOWED` times
+    the lowest before; not where there is none before."""
+    before, since = losses[:-patience], losses[-patience:]
+    return bool(before) and min(since) >= SLOWED * min(before)
 
 
 def channel_step(config: TrialConfig, made: Sequence[Expansion]) -> int:

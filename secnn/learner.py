@@ -43,6 +43,11 @@ class Learner:
         self.scheduler = plateau(self.optimizer, config.patience)
 
     @property
+    def kernel(self) -> str:
+        """What computes a training step: "fused", "reference" or "graph"."""
+        return "graph" if self.graph else self.network.kernel
+
+    @property
     def learning_rate(self) -> float:
         """Adam's, now."""
         return self.optimizer.param_groups[0]["lr"]
@@ -86,9 +91,12 @@ class Learner:
         self.scheduler.load_state_dict(state["scheduler"])
 
     def _like(self, parameter: Tensor, memory: dict) -> dict:
-        """Optimizer state with the parameter's device and layout; step counts stay on the CPU
-        unless they are recorded."""
-        shaped = {k: v for k, v in memory.items() if v.shape == parameter.shape}
-        if self.optimizer.defaults["capturable"]:
-            memory = {k: v.to(parameter.device) for k, v in memory.items()}
-        return memory | {k: torch.empty_like(parameter).copy_(v) for k, v in shaped.items()}
+        """A copy of optimizer state with the parameter's device and layout; step counts stay on the
+        CPU unless they are recorded."""
+        counts = parameter.device if self.optimizer.defaults["capturable"] else None
+        return {
+            k: torch.empty_like(parameter).copy_(v)
+            if v.shape == parameter.shape
+            else v.to(counts, copy=True)
+            for k, v in memory.items()
+        }

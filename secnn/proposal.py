@@ -35,7 +35,7 @@ def random(network: SECNN, expansion: AddChannels, recording: Recording, generat
         _as_long_as_others(
             torch.randn(expansion.channels, *layer.conv.weight.shape[1:], generator=generator),
             layer,
-        )[:, : layer.conv.in_channels]
+        )
         for layer in network.blocks[expansion.block].layers
     ]
 

@@ -18,9 +18,11 @@ class EpochRecord:
     """An epoch. Accuracies are per cent, times seconds; `parameters` to `val_accuracy` belong to
     the network that was trained in this epoch, before `expansion`, which follows the evaluation.
 
-    `channels` and `layers` list the blocks, as in "16-16-20". `eta_current` is η_c, the two ratios
+    `channels` and `layers` list the blocks, as in "16-16-20"; `kernel` and `precision` are what
+    "auto" came to on the machine of that epoch. `eta_current` is η_c, the two ratios
     are the best candidates' η_reg/η_c, null where nothing was scored; `logit_change` is max |Δ| of
-    the logits at the expansion divided by their standard deviation.
+    the logits at the expansion divided by their standard deviation. `score_seconds` is what
+    deciding and growing took.
     """
 
     epoch: int
@@ -33,6 +35,8 @@ class EpochRecord:
     val_loss: float
     val_accuracy: float
     learning_rate: float
+    kernel: str
+    precision: str
     expansion: str | None
     eta_current: float | None
     best_layer_ratio: float | None

@@ -23,7 +23,7 @@ def natural_expansion_score(
     images: Tensor,
     labels: Tensor,
     fisher: str = "diagonal",
-    damping: float = 1e-8,
+    damping: float | None = None,
     *,
     unbiased: bool = False,
 ) -> float:
@@ -38,25 +38,29 @@ def natural_expansion_score(
         images: normalised images N×C×H×W.
         labels: class indices N.
         fisher: a key of `secnn.fisher.FISHERS`.
-        damping: added to F's diagonal, in its unit (squared loss per squared parameter).
+        damping: added to F's diagonal, in its unit (squared loss per squared parameter); None for
+            the approximation's own.
         unbiased: leave out what each sample has with itself, which is sampling noise of about 1/N
             for each parameter: η_U of `secnn.fisher.Fisher`. nan for a single image.
 
     Raises:
         ValueError: unknown `fisher`, no images, or `damping` not above 0.
     """
-    _check(images, fisher, damping)
-    return FISHERS[fisher](network, images, labels, damping, unbiased)
+    approximation, damping = _resolve(images, fisher, damping)
+    return approximation(network, images, labels, damping, unbiased)
 
 
-def _check(images: Tensor, fisher: str, damping: float) -> None:
+def _resolve(images: Tensor, fisher: str, damping: float | None) -> tuple[Fisher, float]:
+    """The approximation, and its damping if none is given."""
     if fisher not in FISHERS:
         raise ValueError(f"fisher: expected one of {', '.join(FISHERS)}, got {fisher!r}")
+    damping = FISHERS[fisher].damping if damping is None else damping
     if len(images) == 0 or damping <= 0:
         raise ValueError(
             f"images, damping: expected at least one image and damping above 0, "
             f"got {len(images)} images and {damping}"
         )
+    return FISHERS[fisher], damping
 
 
 def regularize(score: float, lam: float, size: float) -> float:
@@ -128,7 +132,7 @@ def score_candidates(
     expansions: Sequence[Expansion],
     lam: float = 0.0,
     fisher: str = "diagonal",
-    damping: float = 1e-8,
+    damping: float | None = None,
     seed: int = 0,
     proposal: str = "noise",
     penalty: str = "absolute",
@@ -139,14 +143,19 @@ def score_candidates(
     that of the old and the new parameters together, where the new ones' noise of 1e-4 does not move
     the old activations. Kinds of expansions that `secnn.attachment.ATTACHMENTS` does not know are
     applied to a copy each. The noise depends on `seed` alone; the images serve to calibrate new
-    batch norms as well. `lam` and `penalty`, a key of `PENALTIES`, regularise. Other arguments and
-    errors as for `natural_expansion_score`.
+    batch norms as well. `lam` and `penalty`, a key of `PENALTIES`, regularise. Other arguments as
+    for `natural_expansion_score`.
 
     The interval of `gain_unbiased` is ± 1.96 standard deviations over `RESAMPLES` bootstrap
     resamples of the images, F staying that of all.
+
+    Raises:
+        ValueError: as `natural_expansion_score`; unknown `penalty`.
     """
-    _check(images, fisher, damping)
-    approximation, weights = FISHERS[fisher], _weights(len(images), seed).to(images)
+    approximation, damping = _resolve(images, fisher, damping)
+    if penalty not in PENALTIES:
+        raise ValueError(f"penalty: expected one of {', '.join(PENALTIES)}, got {penalty!r}")
+    weights = _weights(len(images), seed).to(images)
     given = approximation, network, images, labels
     old, new = _blocks(*given, expansions, seed, proposal)
     before = approximation.total(old, weights, damping)
@@ -192,7 +201,7 @@ def _blocks(
     old: list[list[Block]] = []
     new: dict[Expansion, list[list[Block]]] = {e: [] for e in expansions if type(e) in ATTACHMENTS}
     with evaluating(network, network.kernel):
-        through = passages(network, images)
+        through = passages(network, images) if new else []
         filters = propose_filters(proposal, network, new, images, labels, seed)
         attached = {
             e: ATTACHMENTS[type(e)](e, network, through[e.block], _generator(seed), filters[e])
@@ -251,7 +260,7 @@ def _candidate(
 
 
 def ratio(score: float, current: float) -> float:
-    """score / current; infinite if only `current` is 0, and 1 if both are."""
+    """score / current; if `current` is 0, 1 if both are, else infinite with the sign of `score`."""
     if current == 0:
-        return math.inf if score > 0 else 1.0
+        return score * math.inf if score else 1.0
     return score / current

@@ -31,11 +31,13 @@ def batches(data: ImageData, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
     The epoch is cut into equal batches of at most `size`, so that none is too small for batch norm.
     Where the data allows it, each image is mirrored left to right with probability ½. Randomness is
-    the global CPU generator's.
+    the global CPU generator's, all drawn before the first batch: from the same seed networks of any
+    size, whose dropout draws from it too, see the same images.
     """
     count, device = len(data.train_images), data.train_images.device
-    for drawn in torch.randperm(count).tensor_split(-(-count // size)):
-        mirrored = torch.rand(len(drawn)) < 0.5
+    order, mirroring = torch.randperm(count), torch.rand(count) < 0.5
+    for drawn in order.tensor_split(-(-count // size)):
+        mirrored = mirroring[drawn]
         chosen = drawn.to(device)
         images = data.train_images.index_select(0, chosen)
         if data.flip:

@@ -24,7 +24,7 @@ from secnn.training import Metrics, evaluate, normalize, restart_patience
 
 
 class TrialDiverged(ArithmeticError):
-    """The training loss is not finite any more."""
+    """The loss is not finite any more."""
 
 
 class Trial:
@@ -77,24 +77,28 @@ class Trial:
         return self.epoch >= self.config.epochs
 
     def step(self) -> EpochRecord:
-        """Train one epoch, evaluate, and grow if the criterion says so.
+        """Train one epoch, evaluate, and grow if the criterion says so. The first one empties the
+        ladder.
 
         Raises:
             TrialDiverged: the loss is not finite; the trial stays as it was after the last epoch
                 that was, on disk.
         """
         epoch = self.epoch + 1
+        if epoch == 1:
+            self.rungs.clear()
         with self._randomness(epoch):
             self.network.anneal_slopes(self.config.cooldown)
             rate = self.learner.learning_rate * self.config.rate_factor(epoch)
             started = time.perf_counter()
-            trained = self._train(epoch, rate)
+            trained = self._expect_finite(self.learner.train(self.data, rate), "training", epoch)
             evaluated = time.perf_counter()
-            validated = self.learner.validate(self.data)
+            validated = self._expect_finite(self.learner.validate(self.data), "validation", epoch)
             finished = time.perf_counter()
             self.learner.scheduler.step(validated.accuracy)
             before = self._shape()
             self._keep(epoch, trained, validated)
+            kept = time.perf_counter()
             grown = self._grow(epoch, validated.loss)
         record = EpochRecord(
             epoch=epoch,
@@ -104,10 +108,12 @@ class Trial:
             val_loss=validated.loss,
             val_accuracy=validated.accuracy,
             learning_rate=rate,
+            kernel=self.learner.kernel,
+            precision=self.learner.precision,
             **grown,
             train_seconds=evaluated - started,
             eval_seconds=finished - evaluated,
-            score_seconds=time.perf_counter() - finished,
+            score_seconds=time.perf_counter() - kept,
         )
         self.records.append(record)
         losses = [r.val_loss for r in self.records]
@@ -195,14 +201,13 @@ class Trial:
         drawn = drawn.to(self.device)
         return normalize(self.data.train_images[drawn], self.data), self.data.train_labels[drawn]
 
-    def _train(self, epoch: int, rate: float) -> Metrics:
-        trained = self.learner.train(self.data, rate)
-        if not math.isfinite(trained.loss):
+    def _expect_finite(self, measured: Metrics, what: str, epoch: int) -> Metrics:
+        if not math.isfinite(measured.loss):
             raise TrialDiverged(
-                f"epoch {epoch}: the training loss is {trained.loss}; lower learning_rate "
+                f"epoch {epoch}: the {what} loss is {measured.loss}; lower learning_rate "
                 f"({self.config.learning_rate:g})"
             )
-        return trained
+        return measured
 
     def _test(self, network: SECNN) -> Metrics:
         data = self.data
@@ -277,7 +282,8 @@ def run_trial(
     device: str | torch.device | None = None,
     ladder: MutableMapping[str, dict] | None = None,
 ) -> Iterator[EpochRecord]:
-    """Train and grow a network, yielding an `EpochRecord` an epoch; arguments as for `Trial`."""
+    """Train and grow a network, yielding an `EpochRecord` an epoch; arguments as for `Trial`,
+    errors as for `Trial.step`."""
     trial = Trial(config, data, device, ladder)
     while not trial.done:
         yield trial.step()

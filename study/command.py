@@ -179,6 +179,7 @@ def _setting(text: str) -> tuple[str, object]:
     if name not in fields:
         raise ValueError(f"--set: expected NAME=VALUE with one of {', '.join(fields)}, got {text}")
     default = fields[name].default
+    default = 0.01 if default is None else default  # The only one is `damping`.
     try:
         parsed = ast.literal_eval(value) if not isinstance(default, str) else value
         if isinstance(default, tuple):

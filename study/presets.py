@@ -60,7 +60,7 @@ PRESETS = {
     ),
     "quick": Preset(
         "the default in minutes on a laptop: few epochs, short cooldown, small sweeps",
-        replace(DEFAULT, epochs=8, cooldown=1, interval=2),
+        replace(DEFAULT, epochs=8, cooldown=1),
         (0.5, 1.0),
         (0.0, 1e-6),
     ),

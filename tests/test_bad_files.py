@@ -18,7 +18,6 @@ from secnn.data import ImageData
 
 CONFIG = TrialConfig(
     criterion="schedule",
-    interval=1,
     epochs=3,
     cooldown=0,
     batch_size=32,

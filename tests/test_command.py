@@ -28,8 +28,8 @@ def test_options_change_the_reference():
     config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "penalty=relative")
     assert (config.tau, config.channel_steps, config.channels) == (1.5, (4,), (8, 8))
     assert config.penalty == "relative"
-    config = asked("--proposal", "random", "--fisher", "exact")
-    assert (config.proposal, config.fisher) == ("random", "exact")
+    config = asked("--proposal", "random", "--fisher", "exact", "--set", "damping=3e-3")
+    assert (config.proposal, config.fisher, config.damping) == ("random", "exact", 3e-3)
     assert asked() == PAPER
 
 
@@ -44,6 +44,7 @@ BAD = {
     "an unknown setting": (["--set", "colour=red"], "--set"),
     "a setting of the wrong kind": (["--set", "batch_size=many"], "--set"),
     "a setting that is no number": (["--set", "channels=(1,'a')"], "--set"),
+    "a damping of nothing": (["--set", "damping=0"], "damping"),
     "an infinite setting": (["--set", "tau=1e999"], "--set"),
     "half a channel": (["--dataset", "digits", "--set", "channels=16,16.5,16"], "channels"),
     "too many blocks": (["--dataset", "digits", "--set", "channels=4,4,4,4,4,4"], "image_size"),

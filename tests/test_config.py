@@ -60,7 +60,6 @@ NOT_POSITIVE = {
         "tau",
         "epochs",
         "capacity",
-        "interval",
         "batch_size",
         "learning_rate",
         "patience",
@@ -108,7 +107,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name):
     "fields",
     [
         {"lam": 0, "seed": 0, "cooldown": 0, "l1": 0},
-        {"epochs": 1, "capacity": 1, "interval": 1, "batch_size": 3, "patience": 1},
+        {"epochs": 1, "capacity": 1, "batch_size": 3, "patience": 1},
         {"dropout": 0, "head_dropout": 0, "negative_slope": 1},
         {"targets": ()},
         {"targets": (100,)},

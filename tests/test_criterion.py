@@ -17,11 +17,10 @@ from secnn.criterion import (
     Gain,
     Natural,
     best,
-    make_criterion,
 )
 from secnn.decision import Growth
 from secnn.expansion import AddChannels, AddLayer
-from secnn.gates import AtPlateau, Every
+from secnn.growth import has_slowed
 from secnn.network import SECNN
 from secnn.score import Candidate, propose, ratio, regularize
 
@@ -142,11 +141,6 @@ def test_scores_that_are_not_finite_change_nothing(bad, where):
     assert "not finite" in decision.reason
 
 
-def test_without_candidates_nothing_fits():
-    decision = Natural(0.1).decide(growth([]))
-    assert (decision.expansion, decision.reason) == (None, "nothing fits")
-
-
 def test_the_penalty_alone_can_change_the_choice():
     def choice(lam):
         made = [
@@ -228,7 +222,6 @@ def test_gain_takes_the_largest_at_any_price():
 
 @pytest.mark.parametrize("rule", [Density, Balanced, Confident, Gain])
 def test_defined_outcomes(rule):
-    assert rule(1.0).decide(growth([], 10.0)).expansion is None
     tie = priced([2.0, 2.0], [100, 100])
     assert rule(0.1).decide(growth(tie, 10.0)).expansion == AddLayer(0)
     broken = priced([math.nan, 2.0], [100, 100])
@@ -237,16 +230,20 @@ def test_defined_outcomes(rule):
     assert rule(1e-9).decide(growth(worthless, 10.0)).expansion is None
 
 
+@pytest.mark.parametrize("score", [-2.0, 0.0, 3.0, math.nan])
+def test_a_ratio_to_nothing_has_the_sign_of_the_score(score):
+    found = ratio(score, 0.0)
+    expected = {-2.0: -math.inf, 0.0: 1.0, 3.0: math.inf}
+    assert found == expected[score] if score in expected else math.isnan(found)
+
+
 def test_a_plateau_is_waited_for():
-    gated = AtPlateau(Schedule(), patience=3)
-    assert not gated.scored
-    made = proposals()
     falling = [0.9**n for n in range(10)]
-    assert gated.decide(growth(made, None, losses=falling)).expansion is None
-    assert gated.decide(growth(made, None, losses=falling[:3])).expansion is None
+    assert not has_slowed(falling, 3)
+    assert not has_slowed(falling[:3], 3)
     flat = [*falling, *[falling[-1] * f for f in (1.01, 0.995, 1.2)]]
-    assert gated.decide(growth(made, None, losses=flat)).expansion == AddLayer(0)
-    assert gated.decide(growth(made, None, losses=[*flat, 0.2])).expansion is None
+    assert has_slowed(flat, 3)
+    assert not has_slowed([*flat, 0.2], 3)
 
 
 # --- controls -----------------------------------------------------------------------------
@@ -260,22 +257,6 @@ def proposals(network=None):
 def test_never():
     for epoch in range(1, 40):
         assert Never().decide(growth(proposals(), None, epoch)).expansion is None
-
-
-CONTROLS = [Random, Schedule, LayersFirst, ChannelsFirst]
-
-
-@pytest.mark.parametrize("criterion", CONTROLS)
-@pytest.mark.parametrize("interval", [1, 4, 11])
-def test_controls_grow_after_the_first_epoch_and_every_interval_from_there(criterion, interval):
-    for epoch in range(1, 45):
-        decision = Every(criterion(), interval).decide(growth(proposals(), None, epoch))
-        assert (decision.expansion is not None) is ((epoch - 1) % interval == 0)
-
-
-@pytest.mark.parametrize("criterion", CONTROLS)
-def test_controls_do_nothing_where_nothing_fits(criterion):
-    assert Every(criterion(), 1).decide(growth([], None)).expansion is None
 
 
 def test_random_draws_every_candidate_equally_often():
@@ -344,6 +325,11 @@ def test_layers_first_fills_the_deepest_block_and_then_widens_in_turn(make_netwo
     assert found == [*layers, *reversed(CHANNELS), *reversed(CHANNELS)]
 
 
+def test_channels_first_widens_in_turn_from_the_deepest_block(make_network):
+    found = scheduled(make_network(), 7, criterion=ChannelsFirst)
+    assert found == [*reversed(CHANNELS), *reversed(CHANNELS), CHANNELS[2]]
+
+
 def test_what_does_not_fit_is_never_scheduled():
     rng = random.Random(0)
     for last in [*LAYERS, *CHANNELS] * 10:
@@ -356,19 +342,16 @@ def test_what_does_not_fit_is_never_scheduled():
 
 
 def test_the_registry_builds_each_criterion_from_a_config():
-    config = TrialConfig(tau=1.3, interval=7)
+    config = TrialConfig(tau=1.3)
     assert CRITERIA["natural"](config) == Natural(1.3)
     assert CRITERIA["never"](config) == Never()
-    assert CRITERIA["random"](config) == Every(Random(), 7)
-    assert CRITERIA["schedule"](config) == Every(Schedule(), 7)
-    assert make_criterion(config) == Natural(1.3)
-    gated = TrialConfig(criterion="random", interval=7, plateau=4)
-    assert make_criterion(gated) == AtPlateau(Every(Random(), 7), 4)
+    assert CRITERIA["random"](config) == Random()
+    assert CRITERIA["schedule"](config) == Schedule()
 
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_every_criterion_decides_and_says_why(name):
-    criterion = CRITERIA[name](TrialConfig(interval=1))
+    criterion = CRITERIA[name](TrialConfig())
     offered = priced([3, 1, 2], [1, 1, 1]) if criterion.scored else proposals()
     decision = criterion.decide(growth(offered, 1.0 if criterion.scored else None))
     assert decision.reason

@@ -111,7 +111,6 @@ def files_up_to(size: int):
 
 CONFIG = TrialConfig(
     criterion="schedule",
-    interval=1,
     cooldown=0,
     epochs=3,
     batch_size=32,

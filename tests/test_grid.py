@@ -52,8 +52,3 @@ def test_the_paper_preset_is_the_papers():
     assert (config.channel_steps, config.epochs, config.batch_size) == ((2, 4), 300, 512)
     assert (config.learning_rate, config.patience, config.l1) == (2e-3, 15, 1e-5)
     assert (config.dropout, config.head_dropout) == (0.1, 0.05)
-
-
-def test_controls_have_the_growth_rate_that_the_cooldown_allows():
-    for preset in PRESETS.values():
-        assert preset.reference.interval == preset.reference.cooldown + 1

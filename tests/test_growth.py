@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from secnn import growth
 from secnn.config import TrialConfig
 from secnn.criterion import Natural
 from secnn.decision import Growth
@@ -19,7 +20,7 @@ from secnn.score import natural_expansion_score, propose, score_candidates
 GAINS = ("gain", "gain_unbiased", "gain_low", "gain_high", "gain_per_parameter", "density")
 GAINS += ("predicted_reduction",)
 LOSSES = [2.0, 1.5, 1.2, 1.1, 1.0]
-CONFIG = TrialConfig(tau=1.01, channel_steps=(2, 4), score_samples=20, interval=1)
+CONFIG = TrialConfig(tau=1.01, channel_steps=(2, 4), score_samples=20)
 
 
 @pytest.fixture
@@ -212,9 +213,23 @@ def test_every_scored_candidate_has_a_record(network, scoring_set):
             assert record.logit_change == (change if record.chosen else None)
 
 
+@pytest.mark.parametrize(
+    "settings, why",
+    [({"max_parameters": 1}, "nothing fits"), ({"plateau": 2}, "has not slowed in 2 epochs")],
+)
+def test_nothing_is_scored_in_vain(settings, why, network, scoring_set, monkeypatch):
+    monkeypatch.setattr(growth, "score_candidates", None)
+    config = dataclasses.replace(CONFIG, **settings)
+    found = consider(network, config, scoring_set, [], LOSSES, 0)
+    assert (found.current, found.decision.expansion) == (None, None)
+    assert why in found.decision.reason
+    assert found.records(5, None) == []
+
+
 def test_controls_have_records_only_where_they_grew(network, scoring_set):
-    config = dataclasses.replace(CONFIG, criterion="schedule", interval=4)
-    assert consider(network, config, scoring_set, [], LOSSES[:4], 0).records(4, None) == []
+    config = dataclasses.replace(CONFIG, criterion="never")
+    assert consider(network, config, scoring_set, [], LOSSES, 0).records(5, None) == []
+    config = dataclasses.replace(CONFIG, criterion="schedule")
     records = consider(network, config, scoring_set, [], LOSSES, 0).records(5, 0.001)
     assert [r.chosen for r in records] == [True] + [False] * 5
     assert {r.eta for r in records} == {None}

@@ -36,10 +36,25 @@ def test_the_score_is_the_named_fisher_s(scoring):
     assert natural_expansion_score(*scoring, damping=1e-2) == diagonal(*scoring, 1e-2)
 
 
+@pytest.mark.parametrize("fisher", FISHERS)
+def test_each_fisher_has_a_damping_of_its_own(scoring, fisher):
+    own = FISHERS[fisher].damping
+    found = natural_expansion_score(*scoring, fisher=fisher)
+    assert found == FISHERS[fisher](*scoring, own) != FISHERS[fisher](*scoring, 2 * own)
+    asked = score_candidates(*scoring, [AddLayer(1)], fisher=fisher)
+    assert asked == score_candidates(*scoring, [AddLayer(1)], fisher=fisher, damping=own)
+    assert asked[0] == pytest.approx(found)
+
+
 @pytest.mark.parametrize("damping", [0.0, -1e-8])
 def test_damping_must_be_positive(scoring, damping):
     with pytest.raises(ValueError, match=rf"damping above 0, got 24 images and {damping}"):
         natural_expansion_score(*scoring, damping=damping)
+
+
+def test_an_unknown_penalty_is_refused(scoring):
+    with pytest.raises(ValueError, match=r"^penalty: expected one of absolute, relative, got"):
+        score_candidates(*scoring, [AddLayer(1)], penalty="none")
 
 
 def test_no_images_are_refused(scoring):

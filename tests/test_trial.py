@@ -144,7 +144,7 @@ def test_records_tell_what_happened(digits, whole):
 
 @pytest.mark.parametrize("cooldown", [0, 1, 2])
 def test_the_reductions_are_those_of_the_epochs_around_an_expansion(digits, cooldown):
-    config = dataclasses.replace(CONFIG, criterion="schedule", interval=2, cooldown=cooldown)
+    config = dataclasses.replace(CONFIG, criterion="schedule", cooldown=cooldown)
     trial, span = Trial(config, digits), max(1, cooldown)
     while not trial.done:
         trial.step()
@@ -194,7 +194,7 @@ def test_finishing_measures_the_test_accuracy_of_the_best_network(digits):
 
 @pytest.mark.parametrize("criterion", ["never", "random", "schedule"])
 def test_controls_run_without_scores(digits, criterion):
-    config = dataclasses.replace(CONFIG, criterion=criterion, interval=2, epochs=5)
+    config = dataclasses.replace(CONFIG, criterion=criterion, cooldown=1, epochs=5)
     trial = Trial(config, digits)
     finished(trial)
     assert len(trial.expansions) == (0 if criterion == "never" else 2)
@@ -203,9 +203,7 @@ def test_controls_run_without_scores(digits, criterion):
 
 @pytest.mark.parametrize("budget", [{"max_parameters": 6500}, {"max_flops": 400_000}])
 def test_growth_stays_within_its_budget(digits, budget):
-    config = dataclasses.replace(
-        CONFIG, criterion="schedule", interval=1, cooldown=0, epochs=8, **budget
-    )
+    config = dataclasses.replace(CONFIG, criterion="schedule", cooldown=0, epochs=8, **budget)
     (name, most) = next(iter(budget.items()))
     column = name.removeprefix("max_")
     sizes = [getattr(r, column) for r in run_trial(config, digits)]
@@ -220,6 +218,38 @@ def test_a_diverged_trial_says_when_and_keeps_its_last_state(digits):
     with pytest.raises(TrialDiverged, match="epoch 2"):
         trial.step()
     assert trial.epoch == 1
+
+
+def test_a_network_that_only_evaluation_breaks_is_not_kept(digits):
+    trial = Trial(dataclasses.replace(CONFIG, criterion="never"), digits)
+    trial.step()
+    trial.network.blocks[0].layers[0].norm.running_mean.fill_(math.nan)
+    kept = trial.ladder["best"]
+    with pytest.raises(TrialDiverged, match="epoch 2: the validation loss is nan"):
+        trial.step()
+    assert trial.ladder["best"] is kept
+
+
+def test_a_new_trial_leaves_nothing_of_another_on_its_ladder(digits):
+    ladder = {}
+    finished(Trial(dataclasses.replace(CONFIG, epochs=3), digits, ladder=ladder))
+    other = Trial(dataclasses.replace(CONFIG, criterion="never", epochs=1), digits, ladder=ladder)
+    assert ladder
+    finished(other)
+    assert {content["metrics"]["epoch"] for content in ladder.values()} == {1}
+
+
+def test_what_restores_in_memory_is_a_copy(digits):
+    """Training on from a state moves neither its trial nor what others begin with."""
+    config = dataclasses.replace(CONFIG, criterion="never")
+    origin, undisturbed = Trial(config, digits), Trial(config, digits)
+    origin.step(), undisturbed.step()
+    losses = []
+    for _ in range(2):
+        other = Trial(config, digits)
+        other.restore(origin.state())
+        losses.append(other.step().train_loss)
+    assert losses[0] == losses[1] == undisturbed.step().train_loss == origin.step().train_loss
 
 
 def test_run_trial_yields_records(digits):
