@@ -63,15 +63,12 @@ KEYS = ["stage", "seed", "kind", "block", "proposal"]
 
 FIGURES = ("ratio", "gain", "gain_unbiased", "gain_low", "gain_per_parameter", "density")
 
-TESTED = ("noise", "random", "gradient")
-"""Proposals at every stage; `linear` was tried at the first one."""
-
 
 def candidates() -> Iterator[tuple[str, Expansion | None]]:
     """(proposal, expansion) of everything that is trained on; None for no expansion."""
     yield "none", None
     yield from (("noise", AddLayer(block)) for block in range(3))
-    for proposal, block in itertools.product(TESTED, range(3)):
+    for proposal, block in itertools.product(PROPOSALS, range(3)):
         yield proposal, AddChannels(block, CHANNELS)
 
 

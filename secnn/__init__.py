@@ -22,6 +22,7 @@ _HOME = {
     "replay": "checkpoint",
     "ladder": "rungs",
     "load_within": "rungs",
+    "predict": "prediction",
 }
 
 __all__ = [*_HOME]

@@ -141,6 +141,7 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
         network._start = NetworkSpec.from_dict(content.get("start", content["spec"]))
         _check_shape(network, spec)
         network.load_state_dict(content["network"])
+        network.data = content.get("data")
     except Exception as error:  # what a foreign file holds can fail anywhere
         raise _other_network(path, error) from None
     return network.eval()

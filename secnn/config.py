@@ -155,11 +155,12 @@ class TrialConfig:
         return cls(**fields)
 
 
+# The registries themselves: what is added to them later counts.
 _CHOICES = {
-    "criterion": tuple(CRITERIA),
-    "fisher": tuple(FISHERS),
-    "proposal": tuple(PROPOSALS),
-    "penalty": tuple(PENALTIES),
+    "criterion": CRITERIA,
+    "fisher": FISHERS,
+    "proposal": PROPOSALS,
+    "penalty": PENALTIES,
     "kernel": KERNELS,
     "precision": PRECISIONS,
 }

@@ -26,6 +26,11 @@ class AddLayer:
 
     block: int
 
+    @classmethod
+    def everywhere(cls, network: SECNN, channels: int) -> list[AddLayer]:
+        """One for each block, lowest first."""
+        return [cls(block) for block in range(len(network.blocks))]
+
     def added_parameters(self, network: SECNN) -> int:
         """Δp, the parameters that applying this to `network` adds."""
         width = _block(network, self.block).width
@@ -89,6 +94,11 @@ class AddChannels:
     block: int
     channels: int
 
+    @classmethod
+    def everywhere(cls, network: SECNN, channels: int) -> list[AddChannels]:
+        """`channels` more for each block, lowest first."""
+        return [cls(block, channels) for block in range(len(network.blocks))]
+
     def added_parameters(self, network: SECNN) -> int:
         """Δp, the parameters that applying this to `network` adds."""
         block, k = _block(network, self.block), self.channels
@@ -99,7 +109,7 @@ class AddChannels:
         return inside + sum(k * c.out_channels * c.kernel_size[0] ** 2 for c in readers)
 
     def fits(self, network: SECNN) -> bool:
-        """Always: a block's width has no bound of its own."""
+        """Always, as a width has no bound of its own; ValueError if there is no such block."""
         return _block(network, self.block) is not None
 
     def grown(self, spec: NetworkSpec) -> NetworkSpec:
@@ -142,6 +152,7 @@ class AddChannels:
 Expansion = AddLayer | AddChannels
 
 EXPANSIONS: dict[str, type[Expansion]] = {"AddLayer": AddLayer, "AddChannels": AddChannels}
+"""name → class, in the order in which candidates are listed. `everywhere` names the candidates."""
 
 
 def to_dict(expansion: Expansion) -> dict:

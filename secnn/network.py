@@ -184,6 +184,8 @@ class SECNN(nn.Module):
 
     Attributes:
         kernel: "reference" or "fused", what computes batch norm, pooling and activation.
+        data: what it was trained on, if it comes from a file that tells: name, class_names, and
+            mean and std of the normalisation in units where 255 is 1.
     """
 
     def __init__(self, spec: NetworkSpec | None = None, **fields) -> None:
@@ -191,6 +193,7 @@ class SECNN(nn.Module):
         spec = dataclasses.replace(spec or NetworkSpec(), **fields)
         self._start = spec
         self.kernel = "reference"
+        self.data: dict | None = None
         inputs = (spec.input_channels, *spec.channels)
         self.blocks = nn.ModuleList(
             Block(inputs[i], width, layers, spec.dropout, spec.negative_slope)

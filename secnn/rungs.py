@@ -58,9 +58,10 @@ class Rungs:
         self.highest = -math.inf
 
     def clear(self) -> None:
-        """Remove what another trial left on the ladder."""
+        """Remove what another trial left on the ladder, and nothing else."""
         for name in list(self.ladder):
-            del self.ladder[name]
+            if name.startswith(("best", "target-", "size-")):
+                del self.ladder[name]
 
     def offer(self, accuracy: float, content: Callable[[], dict]) -> None:
         """Keep the network that now has `accuracy` wherever it is the first or the best."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from secnn.attachment import ATTACHMENTS, passages
-from secnn.expansion import AddChannels, AddLayer, Expansion
+from secnn.expansion import EXPANSIONS, Expansion
 from secnn.fisher import FISHERS, Block, Fisher, join
 from secnn.gradients import CHUNK, evaluating, record
 from secnn.network import SECNN
@@ -118,10 +118,9 @@ class Candidate:
 
 
 def propose(network: SECNN, channels: int) -> list[Expansion]:
-    """Every expansion that fits: per block a layer, where it is not full, and `channels` more
-    channels; layers first, lower blocks first."""
-    blocks = range(len(network.blocks))
-    proposals = [AddLayer(b) for b in blocks] + [AddChannels(b, channels) for b in blocks]
+    """Every expansion that fits, of every kind in `EXPANSIONS`: per block a layer, where it is not
+    full, and `channels` more channels; layers first, lower blocks first."""
+    proposals = [e for kind in EXPANSIONS.values() for e in kind.everywhere(network, channels)]
     return [expansion for expansion in proposals if expansion.fits(network)]
 
 

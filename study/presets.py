@@ -40,9 +40,17 @@ DENSITIES = (0.5, 0.8, 1.0, 1.2, 1.5)
 
 LAMS = (0.0, 1e-8, 1e-7, 1e-6)
 
-DEFAULT = TrialConfig(criterion="balanced", tau=0.5, channel_steps=(12,), max_parameters=30_000)
+DEFAULT = TrialConfig(
+    criterion="balanced",
+    tau=0.5,
+    channel_steps=(12,),
+    max_parameters=30_000,
+    decay=0.25,
+    patience=75,
+)
 """Chosen by benchmarks/growth_quality.py; see docs/criterion.md. Twelve channels cost about what a
-layer does, so that the two compete at one size."""
+layer does, so that the two compete at one size. The learning rate falls over the last quarter; that
+it halves before is for trials that have not improved for as long."""
 
 PRESETS = {
     "paper": Preset(

@@ -11,6 +11,7 @@ from secnn.config import KERNELS, PRECISIONS, TrialConfig
 from secnn.criterion import CRITERIA
 from secnn.fisher import FISHERS
 from secnn.network import NetworkSpec
+from secnn.proposal import PROPOSALS
 
 
 def test_the_defaults_are_the_paper_s():
@@ -94,6 +95,14 @@ def test_a_field_out_of_range_is_named_with_its_value(name, value):
         TrialConfig(**{name: value})
     assert str(error.value).endswith(f"got {value!r}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, registry", [("criterion", CRITERIA), ("fisher", FISHERS), ("proposal", PROPOSALS)]
+)
+def test_what_is_registered_later_counts(name, registry, monkeypatch):
+    monkeypatch.setitem(registry, "mine", next(iter(registry.values())))
+    assert getattr(TrialConfig(**{name: "mine"}), name) == "mine"
 
 
 @pytest.mark.parametrize("name", ["criterion", "fisher"])

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from secnn import TrialConfig, run_trial
+from secnn import AddLayer, TrialConfig, checkpoint, replay, run_trial
 from secnn.checkpoint import rebuild
 from secnn.data import ImageData, load_dataset
+from secnn.expansion import EXPANSIONS
 from secnn.record import EpochRecord
 from secnn.trial import Trial, TrialDiverged
 
@@ -230,13 +231,52 @@ def test_a_network_that_only_evaluation_breaks_is_not_kept(digits):
     assert trial.ladder["best"] is kept
 
 
+@dataclasses.dataclass(frozen=True)
+class TwoLayers:
+    """An expansion of one's own."""
+
+    block: int
+
+    @classmethod
+    def everywhere(cls, network, channels):
+        return [cls(block) for block in range(len(network.blocks))]
+
+    def fits(self, network):
+        return len(network.blocks[self.block].layers) + 2 <= network.spec.capacity
+
+    def added_parameters(self, network):
+        return 2 * AddLayer(self.block).added_parameters(network)
+
+    def grown(self, spec):
+        return AddLayer(self.block).grown(AddLayer(self.block).grown(spec))
+
+    def apply(self, network, optimizer=None, images=None, generator=None, filters=None):
+        for _ in range(2):
+            AddLayer(self.block).apply(network, optimizer, images, generator)
+
+
+def test_an_expansion_of_one_s_own_takes_one_line(digits, monkeypatch, tmp_path):
+    monkeypatch.setitem(EXPANSIONS, "TwoLayers", TwoLayers)
+    only = {"criterion": "density", "tau": 1e-9, "capacity": 10, "channel_steps": (1,)}
+    config = dataclasses.replace(CONFIG, **only, lam=0.0, epochs=4, max_flops=1_500_000)
+    for name in ("AddLayer", "AddChannels"):
+        monkeypatch.delitem(EXPANSIONS, name)
+    trial = Trial(config, digits)
+    finished(trial)
+    assert {r.kind for r in trial.considered} == {"TwoLayers"}
+    assert trial.expansions and {type(e) for e in trial.expansions} == {TwoLayers}
+    assert all(r.logit_change < 0.01 for r in trial.considered if r.chosen)
+    checkpoint.save(tmp_path / "last.pt", trial.state())
+    assert replay(tmp_path / "last.pt").spec == trial.network.spec
+
+
 def test_a_new_trial_leaves_nothing_of_another_on_its_ladder(digits):
-    ladder = {}
+    ladder = {"mine": {"network": {}, "metrics": {"epoch": 1}}}
     finished(Trial(dataclasses.replace(CONFIG, epochs=3), digits, ladder=ladder))
     other = Trial(dataclasses.replace(CONFIG, criterion="never", epochs=1), digits, ladder=ladder)
-    assert ladder
     finished(other)
     assert {content["metrics"]["epoch"] for content in ladder.values()} == {1}
+    assert "mine" in ladder
 
 
 def test_what_restores_in_memory_is_a_copy(digits):
