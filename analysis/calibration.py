@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,11 +14,27 @@ from matplotlib.figure import Figure
 from analysis.logs import Study, StudyError, command, read_log
 from analysis.plot_growth import MARKERS, OTHER_MARKER, save, title
 
-MEASURES = ("predicted_reduction", "ratio", "gain", "gain_per_parameter", "added_parameters")
+MEASURES = (
+    "predicted_reduction",
+    "ratio",
+    "gain",
+    "gain_per_parameter",
+    "added_parameters",
+    "epoch",
+)
 REALISED, BEYOND = "realised", "realised - before"
 NEEDED = (*MEASURES, "kind", "chosen", "realised_reduction", "reduction_before")
-COLOURS = {"AddLayer": "tab:blue", "AddChannels": "tab:orange"}
+CAPTION = "Spearman rank correlation ρ with what expansions brought"
+NOTES = (
+    "rho: among the n-th expansions of all trials, weighted mean over n; low, high: its 95 % "
+    "bootstrap interval over trials.",
+    "pooled: all expansions at once, confounded with training progress: early ones bring more, "
+    "whatever they are. See the row epoch.",
+    "Predictions in nats are off by orders of magnitude unless --fisher is exact.",
+)
 RESAMPLES = 1000
+LINEAR = 1e-3
+"""Nats around 0 within which the figure's axes are linear, if something in it is not above 0."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,32 +44,50 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def calibrate(study: Study, asked: argparse.Namespace) -> None:
-    """Print the rank correlations and write the figure to OUT/analysis.
+    """Print the rank correlations and write the figure, if scores were made, to OUT/analysis.
 
     Raises:
-        StudyError: fewer than 3 expansions have been followed by a whole cooldown.
+        StudyError: see `realised`.
     """
     points = realised(study)
+    print(f"{CAPTION}, {points['trial'].nunique()} trials:")
+    print(table(points).to_string(index=False), *NOTES, sep="\n")
+    if points["predicted_reduction"].notna().any():
+        plot_calibration(study, asked)
+
+
+def plot_calibration(study: Study, asked: argparse.Namespace) -> None:
+    """Write the figure to OUT/analysis.
+
+    Raises:
+        StudyError: see `realised`; or no expansion was scored.
+    """
+    scored = realised(study).dropna(subset=["predicted_reduction"])
+    if scored.empty:
+        raise StudyError(f"{study.folder}: the expansions that were made had no scores")
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots()
+    title(axes, study, "Calibration")
+    draw(axes, scored)
+    figure.legend(loc="outside right upper", fontsize=8)
+    save(figure, study, "calibration")
+
+
+def realised(study: Study) -> pd.DataFrame:
+    """A row an expansion whose cooldown is over: `MEASURES`, kind, trial, which one of its trial
+    (`nth`, from 1), and the fall of the validation loss in nats, as it is and beyond that of as
+    many epochs before.
+
+    Raises:
+        StudyError: they are fewer than 3.
+    """
+    rows = [_made(read_log(study.folder, "expansions", t.key), t.key) for t in study.trials]
+    points = pd.concat(rows, ignore_index=True)
     if len(points) < 3:
         raise StudyError(
             f"{study.folder}: {len(points)} expansions were followed by a whole cooldown; "
             f"calibration needs at least 3"
         )
-    count = points["trial"].nunique()
-    print(f"Spearman rank correlation, 95 % bootstrap interval over {count} trials:")
-    print(table(points).to_string(index=False))
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
-    axes = figure.subplots()
-    title(axes, study, "Calibration")
-    draw(axes, points)
-    save(figure, study, "calibration")
-
-
-def realised(study: Study) -> pd.DataFrame:
-    """A row an expansion whose cooldown is over: `MEASURES`, kind, trial, and the fall of the
-    validation loss in nats, as it is and beyond that of as many epochs before."""
-    rows = [_made(read_log(study.folder, "expansions", t.key), t.key) for t in study.trials]
-    points = pd.concat(rows, ignore_index=True)
     points[REALISED] = points["realised_reduction"]
     points[BEYOND] = points["realised_reduction"] - points["reduction_before"]
     return points
@@ -60,22 +95,34 @@ def realised(study: Study) -> pd.DataFrame:
 
 def _made(log: pd.DataFrame, key: str) -> pd.DataFrame:
     log = log.reindex(columns=list(NEEDED))
-    made = log[log["chosen"].eq(True) & log["realised_reduction"].notna()]
-    numbers = made.drop(columns=["kind", "chosen"]).astype(float)
-    return numbers.assign(kind=made["kind"].astype(str), trial=key)
+    made = log[log["chosen"].eq(True)].sort_values("epoch", kind="stable")
+    made = made.assign(nth=range(1, len(made) + 1))
+    made = made[made["realised_reduction"].notna()]
+    numbers = made.drop(columns=["kind", "chosen", "nth"]).astype(float)
+    return numbers.assign(kind=made["kind"].astype(str), nth=made["nth"], trial=key)
 
 
 def table(points: pd.DataFrame) -> pd.DataFrame:
-    """A row for each measure and each way of counting what was realised."""
+    """A row for each measure and each way of counting what was realised; see `NOTES`."""
     rows = []
     for measure in MEASURES:
         for outcome in (REALISED, BEYOND):
             known = points.dropna(subset=[measure, outcome])
-            low, high = interval(known, measure, outcome)
-            rho = spearman(known[measure].to_numpy(), known[outcome].to_numpy())
-            row = (measure, outcome, len(known), *(_shown(v) for v in (rho, low, high)))
-            rows.append(row)
-    return pd.DataFrame(rows, columns=["measure", "against", "n", "rho", "low", "high"])
+            values = known[["nth", measure, outcome]].to_numpy(float)
+            pooled = spearman(*values[:, 1:].T)
+            numbers = (within(values), *interval(known, measure, outcome), pooled)
+            rows.append((measure, outcome, len(known), *map(_shown, numbers)))
+    head = ["measure", "against", "expansions", "rho", "low", "high", "pooled"]
+    return pd.DataFrame(rows, columns=head)
+
+
+def within(values: np.ndarray) -> float:
+    """Mean over n of ρ(x, y) among the rows (n, x, y) of equal n, with weights of their number less
+    one (the inverse of ρ's variance by chance); nan where nothing varies within any n."""
+    groups = [values[values[:, 0] == n] for n in np.unique(values[:, 0])]
+    found = np.array([(spearman(*g[:, 1:].T), len(g) - 1) for g in groups]).reshape(-1, 2)
+    known = found[~np.isnan(found[:, 0])]
+    return float(np.average(known[:, 0], weights=known[:, 1])) if len(known) else float("nan")
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -92,13 +139,13 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def interval(points: pd.DataFrame, measure: str, outcome: str) -> tuple[float, float]:
-    """95 % percentile interval of ρ over resampled trials, as expansions of one trial are alike;
-    nan from fewer than 2 trials."""
-    groups = [g[[measure, outcome]].to_numpy() for _, g in points.groupby("trial")]
+    """95 % percentile interval of `within` over resampled trials, as expansions of one trial are
+    alike; nan from fewer than 2 trials."""
+    groups = [g[["nth", measure, outcome]].to_numpy(float) for _, g in points.groupby("trial")]
     if len(groups) < 2:
         return float("nan"), float("nan")
     draws = np.random.default_rng(0).integers(len(groups), size=(RESAMPLES, len(groups)))
-    values = [spearman(*np.concatenate([groups[i] for i in draw]).T) for draw in draws]
+    values = [within(np.concatenate([groups[i] for i in draw])) for draw in draws]
     known = [v for v in values if not np.isnan(v)]
     return tuple(np.percentile(known, [2.5, 97.5])) if known else (float("nan"),) * 2
 
@@ -108,25 +155,29 @@ def _shown(value: float) -> str:
 
 
 def draw(axes: Axes, points: pd.DataFrame) -> None:
-    """A marker an expansion, and the line on which predictions hold."""
-    scored = points.dropna(subset=["predicted_reduction"])
-    for kind, of_kind in scored.groupby("kind"):
+    """A marker an expansion, its colour which one of its trial it is, and the line on which
+    predictions hold; logarithmic axes, linear around 0 if something is not above it."""
+    last = points["nth"].max()
+    for (nth, kind), alike in points.groupby(["nth", "kind"]):
         axes.scatter(
-            of_kind["predicted_reduction"],
-            of_kind[REALISED],
-            color=COLOURS.get(kind, "tab:green"),
+            alike["predicted_reduction"],
+            alike[REALISED],
+            color=mpl.colormaps["viridis"](0.9 * (nth - 1) / max(1, last - 1)),
             marker=MARKERS.get(kind, OTHER_MARKER),
             s=24,
             alpha=0.8,
             linewidths=0,
-            label=kind,
+            label=f"expansion {nth} of a trial: {kind} ({len(alike)})",
         )
-    axes.axline((0, 0), slope=1, color="grey", lw=1, ls="--", label="as predicted")
-    axes.axhline(0, color="black", lw=0.5)
-    axes.set_xlabel("predicted reduction of the loss (nats)")
+    both = points[["predicted_reduction", REALISED]]
+    ends = [both.min(axis=None), both.max(axis=None)]
+    axes.plot(ends, ends, color="grey", lw=1, ls="--", label="as predicted")
+    scale = {"value": "log"} if ends[0] > 0 else {"value": "symlog", "linthresh": LINEAR}
+    axes.set_xscale(**scale)
+    axes.set_yscale(**scale)
+    axes.set_xlabel("predicted reduction of the loss (nats)\n" + NOTES[-1])
     axes.set_ylabel("reduction of the validation loss over the cooldown (nats)")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ class Study:
     @property
     def description(self) -> str:
         """Preset, data, protocol, epochs and progress, in one line."""
-        epochs = "/".join(str(n) for n in sorted({t.planned for t in self.trials}))
+        planned = sorted({t.planned for t in self.trials})
+        epochs = " to ".join(str(n) for n in dict.fromkeys((planned[0], planned[-1])))
         done = sum(t.finished for t in self.trials)
         validation = self.dataset["validation"]
         return (
@@ -143,7 +144,7 @@ def read_study(folder: Path) -> Study:
     """The study in `folder`, with what is logged by now.
 
     Raises:
-        StudyError: there is no study, it is damaged, or it has not logged an epoch yet.
+        StudyError: there is no study, it is damaged, or it has not logged an epoch (yet).
     """
     about = _about(folder)
     try:
@@ -162,9 +163,7 @@ def read_study(folder: Path) -> Study:
     except (KeyError, TypeError, AttributeError) as error:
         raise StudyError(f"{folder}/study.json is not that of a study ({error!r})") from None
     if not any(len(t.epochs) for t in trials):
-        raise StudyError(
-            f"{folder}: no epoch is logged yet; wait for the first one or name another study"
-        )
+        raise StudyError(f"{folder}: {_why_nothing(folder, trials)}")
     return study
 
 
@@ -254,6 +253,16 @@ def _started(folder: Path, key: str, config: dict) -> dict:
         return json.loads((folder / "trials" / key / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return config
+
+
+def _why_nothing(folder: Path, trials: list[Trial]) -> str:
+    """Why no epoch is logged: failed trials, and the first one's reason, or that it is early."""
+    errors = [folder / "trials" / t.key / "ERROR" for t in trials]
+    failed = [path for path in errors if path.is_file()]
+    if not failed:
+        return "no epoch is logged yet; wait for the first one or name another study"
+    reason = " ".join(failed[0].read_text(encoding="utf-8").split())
+    return f"{len(failed)} of {len(trials)} trials failed before an epoch was logged: {reason}"
 
 
 def _setting(key: str, config: dict) -> Setting:

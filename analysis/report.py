@@ -9,6 +9,7 @@ from html import escape
 
 import pandas as pd
 
+from analysis import calibration
 from analysis.logs import Study, StudyError, Trial, command, read_log
 from analysis.make_table import NOTE as TABLE_NOTE
 from analysis.make_table import Table, paper_table, seeds_table, settings_table
@@ -21,6 +22,7 @@ FIGURES = {
     "pareto": (plot_pareto, "Accuracy against parameters"),
     "growth": (plot_growth, "Growth over the epochs"),
     "sweep": (plot_sweep, "Sweeps of the threshold τ and the size penalty λ"),
+    "calibration": (calibration.plot_calibration, "What expansions promised and what they brought"),
 }
 COLUMNS = {
     "epoch": "after epoch",
@@ -74,6 +76,7 @@ def page(study: Study, drawn: dict[str, str]) -> str:
         *map(table, tables(study)),
         f'<p class="note">{escape(TABLE_NOTE)}</p>',
         *(f"<h2>{escape(c)}</h2>{image(c, uri)}" for c, uri in drawn.items()),
+        calibrated(study),
         "<h2>Expansions, and why</h2>",
         *(expansions(study, trial) for trial in study.trials),
     ]
@@ -103,11 +106,23 @@ def figures(study: Study, asked: argparse.Namespace) -> dict[str, str]:
     for name, (draw, caption) in FIGURES.items():
         try:
             draw(study, asked)
-        except StudyError:  # Nothing was swept.
+        except StudyError:  # Nothing was swept, or too little to calibrate.
             continue
         content = (study.folder / "analysis" / f"{name}.png").read_bytes()
         drawn[caption] = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
     return drawn
+
+
+def calibrated(study: Study) -> str:
+    """The table of `analysis/calibration.py`; nothing where there are too few expansions for it."""
+    try:
+        rows = calibration.table(calibration.realised(study))
+    except StudyError:
+        return ""
+    cells = rows.astype(str).to_numpy().tolist()
+    listed = Table(calibration.CAPTION, list(rows.columns), cells)
+    shown = table(listed, frozenset(("against",)))
+    return f'{shown}<p class="note">{escape(" ".join(calibration.NOTES))}</p>'
 
 
 def image(caption: str, uri: str) -> str:

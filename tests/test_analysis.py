@@ -276,6 +276,28 @@ def test_a_running_study_is_read_as_far_as_it_is(tmp_path: Path):
     assert set(networks(study)["trial"]) == set(keys[:2])
 
 
+def test_planned_epochs_do_not_read_as_progress(tmp_path: Path):
+    for planned, expected in (((3, 3), "; 3 epochs;"), ((9, 2, 5), "; 2 to 9 epochs;")):
+        configs = [config(seed=s) | {"epochs": n} for s, n in enumerate(planned)]
+        key = write_study(tmp_path, configs)[0]
+        write_trial(tmp_path, key, draw_epochs(2, 0))
+        assert expected in read_study(tmp_path).description
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_study_of_failures_says_why_instead_of_to_wait(tmp_path: Path, script: str, capsys):
+    keys = write_study(tmp_path, [config(seed=s) for s in range(3)])
+    for key in reversed(keys[1:]):
+        (tmp_path / "trials" / key).mkdir(parents=True)
+        (tmp_path / "trials" / key / "ERROR").write_text(f"TrialDiverged: nan in {key}\n")
+    assert SCRIPTS[script].main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "2 of 3 trials failed" in error and error.count("\n") == 1
+    assert error.endswith(f"TrialDiverged: nan in {keys[1]}\n") and "wait" not in error
+    write_trial(tmp_path, keys[0], draw_epochs(2, 0))
+    assert len(read_study(tmp_path).trials) == 3, "one that goes on can be analysed"
+
+
 def test_reading_while_files_come_change_and_go(tmp_path: Path):
     keys = write_study(tmp_path, [config(seed=s) for s in range(3)])
     write_trial(tmp_path, keys[0], draw_epochs(PLANNED, 0), 71.0)
@@ -387,7 +409,15 @@ def test_a_study_without_a_sweep_has_no_sweep_to_plot(tmp_path: Path, capsys):
     for key in write_study(tmp_path, [config(seed=s) for s in range(2)]):
         write_trial(tmp_path, key, draw_epochs(3, 0))
     assert plot_sweep.main([str(tmp_path)]) == 2
-    assert "no sweep" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "there is no sweep in this study" in error and "yet" not in error
+
+
+def test_a_sweep_that_has_not_begun_can_still_come(tmp_path: Path, capsys):
+    keys = write_study(tmp_path, SWEEP, reference=config())
+    write_trial(tmp_path, keys[0], draw_epochs(3, 0))
+    assert plot_sweep.main([str(tmp_path)]) == 2
+    assert "no sweep of τ or λ has logged an epoch yet" in capsys.readouterr().err
 
 
 def test_neither_torch_nor_ray_is_imported():
@@ -623,6 +653,41 @@ def test_parameter_axis_has_labels_for_every_range(low: float, high: float):
     assert left <= low and high <= right and axes.get_xscale() == "log"
 
 
+def sweep_axes(out: Path) -> Axes:
+    axes = Figure().subplots()
+    plot_sweep.draw_sweep(axes, read_study(out), "tau", "final parameters")
+    return axes
+
+
+def test_unfinished_trials_are_hollow_and_in_no_mean(tmp_path: Path):
+    taus = (1.5, 1.5, 1.5, 2.0, 4.0, 4.0)
+    configs = [config(tau=t, seed=s) for s, t in enumerate(taus)]
+    configs.append(config(criterion="never"))
+    flat = pd.DataFrame({"epoch": [1], "val_accuracy": 50.0, "expansion": None})
+    sizes = [10_000 + 1000 * i for i in range(len(configs))]
+    done = (0, 1, 5)  # Two of three, none of one, one of two, none of the control.
+    for i, key in enumerate(write_study(tmp_path, configs, reference=config())):
+        write_trial(tmp_path, key, flat.assign(parameters=sizes[i]), 70.0 if i in done else None)
+    axes = sweep_axes(tmp_path)
+    drawn = {True: [], False: []}
+    for points in axes.collections:
+        drawn[len(points.get_facecolors()) > 0] += [y for _, y in points.get_offsets()]
+    assert drawn == {True: [10_000, 11_000, 15_000], False: [12_000, 13_000, 14_000]}
+    (mean,) = axes.lines
+    np.testing.assert_array_equal(mean.get_ydata(), [10_500, np.nan, 15_000])
+    labels = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert labels == ["1.5\nn = 2", "2\nn = 0", "4\nn = 1"]
+    assert "unfinished, not in the mean" in axes.get_legend_handles_labels()[1]
+
+
+def test_a_finished_sweep_has_no_hollow_points_and_its_controls(finished: Path):
+    axes = sweep_axes(finished)
+    assert all(len(points.get_facecolors()) for points in axes.collections)
+    labels = axes.get_legend_handles_labels()[1]
+    assert "mean of never (n = 1)" in labels and "unfinished, not in the mean" not in labels
+    assert axes.lines[1].get_ydata()[0] == draw_epochs(PLANNED, 5)["parameters"].iloc[-1]
+
+
 def test_figures_are_the_same_twice(finished: Path):
     written = []
     for _ in range(2):
@@ -699,6 +764,23 @@ def test_a_report_of_a_study_without_a_sweep_has_two_figures(tmp_path: Path):
     assert report.main([str(tmp_path)]) == 0
     page = Page((tmp_path / "analysis" / "report.html").read_text(encoding="utf-8"))
     assert len(page.references) == 2
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_the_report_has_the_calibration_of_what_was_followed(tmp_path: Path, scored: bool):
+    keys = write_study(tmp_path, [config(seed=s) for s in range(3)])
+    for i, key in enumerate(keys):
+        write_trial(tmp_path, key, draw_epochs(9, i))
+        realised = {"realised_reduction": [0.1 + i, np.nan, np.nan], "reduction_before": np.nan}
+        score = {"predicted_reduction": 3.0 + i if scored else np.nan}
+        write_log(tmp_path, "expansions", key, candidates("why").assign(**realised, **score))
+    assert report.main([str(tmp_path)]) == 0
+    page = Page((tmp_path / "analysis" / "report.html").read_text(encoding="utf-8"))
+    assert len(page.references) == 2 + scored
+    assert ("What expansions promised" in page.text) == scored
+    rho = "+1.00 +1.00 +1.00 +1.00" if scored else "- - - -"
+    assert f"predicted_reduction realised {3 * scored} {rho}" in spaced(page)
+    assert "confounded with training progress" in page.text
 
 
 def test_a_setting_without_values_says_whether_they_can_still_come(tmp_path: Path, capsys):
