@@ -110,6 +110,11 @@ def parser() -> Parser:
         default="held-out",
         help="held-out: 10%% of the training set; test: the test set, the paper's protocol",
     )
+    data.add_argument(
+        "--no-flip",
+        action="store_true",
+        help="do not mirror images at random, as is done unless the classes are letters or numbers",
+    )
     where = top.add_argument_group("where and how")
     where.add_argument(
         "--out", type=Path, metavar="DIR", help="results folder (runs/PRESET-DATASET)"
@@ -173,9 +178,19 @@ OWN_OPTIONS = (
 )
 
 
+def option(name: str) -> str:
+    """The option of one of `OWN_OPTIONS`."""
+    return "--seed-offset" if name == "seed" else f"--{name.replace('_', '-')}"
+
+
 def _setting(text: str) -> tuple[str, object]:
     fields = {f.name: f for f in dataclasses.fields(TrialConfig) if f.name not in OWN_OPTIONS}
     name, _, value = text.partition("=")
+    if name in OWN_OPTIONS:
+        raise ValueError(
+            f"--set: expected no setting that has an option of its own, got {text}; use "
+            f"{option(name)}"
+        )
     if name not in fields:
         raise ValueError(f"--set: expected NAME=VALUE with one of {', '.join(fields)}, got {text}")
     default = fields[name].default

@@ -22,12 +22,16 @@ class ProgressLines(Callback):
     Attributes:
         epochs: key → epochs of the trial.
         slots: how many trials there is room for at a time, now.
+        follow: how many others come after these, of unknown sizes.
         left: key → epochs that the trial has still to train, unless Tune is done with it.
         seconds: key → what its last epoch took, once it had one.
     """
 
-    def __init__(self, epochs: Mapping[str, int], slots: Callable[[], int]) -> None:
+    def __init__(
+        self, epochs: Mapping[str, int], slots: Callable[[], int], follow: int = 0
+    ) -> None:
         self.epochs, self.slots, self.left = epochs, slots, dict(epochs)
+        self.follow = follow
         self.seconds: dict[str, float] = {}
         self._estimated = -math.inf
 
@@ -62,9 +66,10 @@ class ProgressLines(Callback):
         running = min(self.slots(), len(self.left))
         if len(self.seconds) >= running:
             self._estimated = time.monotonic()
+            others = f", and without the {self.follow} that follow" if self.follow else ""
             print(
                 f"About {duration(self.rest(running))} left at the sizes that the networks "
-                f"have now, {running} at a time; longer as they grow.",
+                f"have now, {running} at a time; longer as they grow{others}.",
                 flush=True,
             )
 

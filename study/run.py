@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from study import interrupts
+
+if __name__ == "__main__":
+    interrupts.leave_at_once()  # The other imports take seconds.
+
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from secnn import checkpoint
 from secnn.data import ImageData, load_dataset
 from study import retrain
-from study.command import parser, reference
-from study.fence import Fence, FenceError
-from study.grid import plan
-from study.presets import PRESETS
+from study.command import parser
+from study.describe import announce, describe
+from study.fence import Fence, FenceError, holder, is_held
+from study.interrupts import INTERRUPTED, NOTICE
 from study.status import status
-from study.store import NO_ROOM, TrialStore, has_room, is_full, move_aside, open_study
-
-INTERRUPTED = 130
+from study.store import (
+    NO_ROOM,
+    TrialStore,
+    expect_folder,
+    expect_own,
+    has_room,
+    is_full,
+    move_aside,
+    open_study,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}" + f"; {NO_ROOM}" * full, file=sys.stderr)
         return 1 if full else 2
     except KeyboardInterrupt:
-        print("interrupted: repeat the command to go on", file=sys.stderr)
+        print(NOTICE, file=sys.stderr)
         return INTERRUPTED
 
 
@@ -44,79 +56,53 @@ def command(asked: argparse.Namespace) -> int:
         print(status(asked.out or newest_study()))
         return 0
     data = load_dataset(asked.dataset, asked.data_dir, asked.validation)
+    data = dataclasses.replace(data, flip=data.flip and not asked.no_flip)
     study = describe(asked, data)
     out = (asked.out or Path("runs") / f"{asked.preset}-{data.name}").absolute()
+    expect_folder(out) if asked.fresh else expect_own(out, study)
     announce(study, data, out)
     if asked.dry_run:
-        print("\n".join(study["trials"]))
+        print("\n".join(listed(out, study)))
         return 0
-    with Fence(out.with_name(f".{out.name}.lock")):
+    return start(asked, study, data, out)
+
+
+def listed(out: Path, study: dict) -> list[str]:
+    """The study's trials, with a mark on those that are done."""
+    left = unfinished(out, study["trials"])
+    return [key if key in left else f"{key:<44} done" for key in study["trials"]]
+
+
+def start(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> int:
+    """Run the study as the only one in `out`, which stays as it was until nothing is left that
+    could refuse it; the exit status.
+
+    Raises:
+        FenceError: another study is running in `out`.
+        ValueError: more is asked for than there is, or `out` became another study's meanwhile.
+        OSError: Ray does not start, or `out` cannot be written to.
+    """
+    lock = out.with_name(f".{out.name}.lock")
+    if is_held(lock):  # Told before Ray starts; what decides is the lock itself.
+        raise FenceError(f"{lock} is held by {holder(lock)}")
+    if asked.fresh or unfinished(out, study["trials"]):
+        # Ray takes seconds to import: not for bad input, --status or --dry-run.
+        from study.tuning import prepare
+
+        prepare(asked)
+    interrupts.raise_interrupt()
+    with Fence(lock):
         if asked.fresh:
             move_aside(out)
         open_study(out, study)
         return run(asked, study, data, out)
 
 
-def describe(asked: argparse.Namespace, data: ImageData) -> dict:
-    """The content of study.json."""
-    preset = PRESETS[asked.preset].for_data(data)
-    base = reference(asked, preset.reference)
-    base.start(data.image_shape, data.classes)  # What does not fit is told before anything runs.
-    trials = plan(
-        base,
-        asked.num_samples,
-        preset.taus if asked.tau is None else asked.tau,
-        preset.lams if asked.lam is None else asked.lam,
-        asked.sweep_samples,
-        asked.criterion,
-    )
-    again = retrain.plan(trials, base) if asked.retrain else {}
-    trials |= retrain.unresolved(trials, again)
-    return {
-        "format": 1,
-        "preset": asked.preset,
-        "dataset": {
-            "name": data.name,
-            "source": data.source,
-            "notice": data.notice,
-            "validation": data.validation,
-            "classes": data.classes,
-            "class_names": list(data.class_names),
-            "image_shape": list(data.image_shape),
-            "fingerprint": data.fingerprint,
-            "images": {
-                "train": len(data.train_images),
-                "validation": len(data.validation_images),
-                "test": len(data.test_images),
-            },
-        },
-        "reference": {"criterion": base.criterion, "tau": base.tau, "lam": base.lam},
-        "trials": {key: config.to_dict() for key, config in trials.items()},
-        **({"retrain": again} if again else {}),
-        "versions": checkpoint.versions(),
-        "command": " ".join(["study/run.py", *sys.argv[1:]]),
-    }
-
-
-def announce(study: dict, data: ImageData, out: Path) -> None:
-    """Say what will run on what, and where to."""
-    images = study["dataset"]["images"]
-    print(
-        f"{len(study['trials'])} trials of preset {study['preset']} on {data.source}: "
-        f"{images['train']} training, {images['validation']} validation and {images['test']} test "
-        f"images, {data.classes} classes. Results: {out}"
-    )
-    if data.validation == "test":
-        print("NOTE: validation is the test set (the paper's protocol).")
-    if data.notice:
-        print("\n".join(["", "!" * 80, data.notice, "!" * 80, ""]))
-
-
 def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> int:
     """Run the trials that are not done, on Ray Tune; the exit status."""
     started, retrained = time.monotonic(), study.get("retrain", {})
     first = [key for key in study["trials"] if key not in retrained]
-    train(asked, study, data, out, first)
+    train(asked, study, data, out, first, follow=len(unfinished(out, retrained)))
     if not interrupted(out, study, first):
         ready = [key for key in retrained if TrialStore(out, retrained[key]["source"], {}).done]
         train(asked, study, data, out, ready)
@@ -124,15 +110,19 @@ def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> i
 
 
 def train(
-    asked: argparse.Namespace, study: dict, data: ImageData, out: Path, keys: Iterable[str]
+    asked: argparse.Namespace,
+    study: dict,
+    data: ImageData,
+    out: Path,
+    keys: Iterable[str],
+    follow: int = 0,
 ) -> None:
-    """Run those of the trials `keys` that are not done."""
+    """Run those of the trials `keys` that are not done; `follow` others come after them."""
     left = unfinished(out, keys)
     if left:
-        # Ray takes seconds to import: not for bad input, --status or --dry-run.
         from study.tuning import tune_trials
 
-        tune_trials(asked, retrain.resolved(out, study, left), data, out, left)
+        tune_trials(asked, retrain.resolved(out, study, left), data, out, left, follow)
 
 
 def report(out: Path, study: dict, minutes: float) -> int:
@@ -149,7 +139,7 @@ def report(out: Path, study: dict, minutes: float) -> int:
         return 1
     if not interrupted(out, study, study["trials"]):
         return 1
-    print("interrupted: repeat the command to go on", file=sys.stderr)
+    print(NOTICE, file=sys.stderr)
     return INTERRUPTED
 
 
@@ -176,4 +166,7 @@ def interrupted(out: Path, study: dict, keys: Iterable[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    if exit_status == INTERRUPTED:
+        interrupts.end()
+    sys.exit(exit_status)

@@ -33,29 +33,50 @@ class StoreError(ValueError):
 
 
 def open_study(out: Path, study: dict) -> None:
-    """Make `out` the folder of `study` (the content of study.json), or go on in it.
+    """Make `out` the folder of `study` (the content of study.json), or go on in it; trials may have
+    been added to those that it holds.
 
     Raises:
         StoreError: `out` holds another study, or cannot be written to.
     """
+    expect_own(out, study)
     path = out / "study.json"
-    if out.exists() and not out.is_dir():
-        raise StoreError(f"--out: expected a folder, {out} is a file; choose another --out")
-    if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            raise StoreError(f"--out: {out} holds files but no study; choose another --out")
+    if not path.exists() or _identity(read_study(out)) != _identity(study):
         write_text(path, json.dumps(study, indent=2) + "\n")
+
+
+def expect_own(out: Path, study: dict) -> None:
+    """Raise StoreError unless `out` can be the folder of `study`: each trial that it holds has to
+    be among those asked for, unchanged. Writes nothing."""
+    expect_folder(out)
+    if not (out / "study.json").exists():
         return
-    known, asked = _identity(read_study(out)), _identity(study)
-    if known != asked:
+    there = read_study(out)
+    known, asked = _identity(there), _identity(study)
+    if known != asked | {"trials": {k: asked["trials"].get(k) for k in known["trials"]}}:
         raise StoreError(
-            f"--out: {out} holds another study ({_difference(known, asked)}); "
-            "repeat its command to continue it, or choose another --out"
+            f"--out: {out} holds another study ({_difference(known, asked)}), of the command "
+            f"{there.get('command')}; repeat that to continue it, choose another --out, or move "
+            "it aside with --fresh"
         )
 
 
+def expect_folder(out: Path) -> None:
+    """Raise StoreError unless `out` is a study's folder, or an empty one, or can be made."""
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir():
+        raise StoreError(f"--out: expected a folder, {there} is a file; choose another --out")
+    if there == out and not (out / "study.json").exists() and any(out.iterdir()):
+        raise StoreError(f"--out: {out} holds files but no study; choose another --out")
+
+
 def move_aside(out: Path) -> None:
-    """Rename `out`, if there is one, to a name that says when."""
+    """Rename `out`, if there is one, to a name that says when.
+
+    Raises:
+        StoreError: it is no study's folder.
+    """
+    expect_folder(out)
     if out.exists():
         aside = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
         out.rename(aside)
@@ -67,7 +88,7 @@ def _identity(study: dict) -> dict:
     data = study.get("dataset", {})
     return {
         "preset": study.get("preset"),
-        "dataset": {key: data.get(key) for key in ("name", "validation", "fingerprint")},
+        "dataset": {key: data.get(key) for key in ("name", "validation", "fingerprint", "flip")},
         "reference": study.get("reference"),
         "trials": {key: _complete(fields) for key, fields in study.get("trials", {}).items()},
     }
@@ -86,6 +107,9 @@ def _difference(known: dict, asked: dict) -> str:
     path = []
     while isinstance(known, dict) and isinstance(asked, dict):
         path.append(next(k for k in [*known, *asked] if known.get(k) != asked.get(k)))
+        if path == ["trials", path[-1]] and path[-1] not in asked:
+            more = next((f", a trial more: {k}" for k in asked if k not in known), "")
+            return f"a trial less: {path[-1]}{more}"
         known, asked = known.get(path[-1]), asked.get(path[-1])
     there, here = ("none" if v is None else json.dumps(v)[:60] for v in (known, asked))
     return f"{' '.join(path)}: {there} there, {here} asked for"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Iterable
@@ -20,7 +19,8 @@ from ray import tune
 from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
 from secnn.data import ImageData
-from study import worker
+from study import interrupts, worker
+from study.describe import trials
 from study.progress import Deaths, ProgressLines
 
 # The first misses the files that are turned off above, the second recommends Tuner.restore, the
@@ -36,11 +36,6 @@ for name in (
 # of the trials tell so too, in a line each instead of tracebacks.
 for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def treat_sigterm_as_interrupt() -> None:
-    """Let SIGTERM end the study as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 STARTS = 3
@@ -66,13 +61,17 @@ def connect(address: str | None) -> None:
                 raise ConnectionError(
                     f"--address: no Ray at {address} ({what}); check it, or repeat the command"
                 ) from None
-    treat_sigterm_as_interrupt()  # Ray has installed a handler of its own.
 
 
 def join(address: str) -> None:
     """Start Ray, or join the one at `address`, after a look whether anything answers there."""
     expect_listener(address)
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "WARNING"}
+    try:
+        ray.init(address=address, **options)
+    except SystemExit:  # By the handler of SIGTERM that Ray installs first of all.
+        interrupts.leave()
+    interrupts.leave_at_once()
 
 
 def expect_listener(address: str) -> None:
@@ -81,6 +80,20 @@ def expect_listener(address: str) -> None:
     host, _, port = address.rpartition(":")
     if port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def prepare(asked: argparse.Namespace) -> dict[str, float]:
+    """Start or join Ray, unless that is done; what each trial gets of which resource.
+
+    Raises:
+        ConnectionError: Ray does not start, or is not there.
+        ValueError: there is not as much as was asked for, or nobody can tell yet.
+    """
+    connect(asked.address)
+    resources = {"cpu": asked.cpus_per_trial, "gpu": gpus_per_trial(asked)}
+    if not (asked.address or os.environ.get("RAY_ADDRESS")):
+        expect_room(resources)  # A cluster may still get what it needs.
+    return resources
 
 
 def gpus_per_trial(asked: argparse.Namespace) -> float:
@@ -120,16 +133,19 @@ def slots(resources: dict[str, float]) -> int:
 
 
 def tune_trials(
-    asked: argparse.Namespace, study: dict, data: ImageData, out: Path, keys: Iterable[str]
+    asked: argparse.Namespace,
+    study: dict,
+    data: ImageData,
+    out: Path,
+    keys: Iterable[str],
+    follow: int = 0,
 ) -> None:
-    """Run the trials `keys`, as many at once as there are resources. What came of each is in its
-    folder."""
-    connect(asked.address)
-    resources = {"cpu": asked.cpus_per_trial, "gpu": gpus_per_trial(asked)}
-    if not (asked.address or os.environ.get("RAY_ADDRESS")):
-        expect_room(resources)  # A cluster may still get what it needs.
+    """Run the trials `keys`, as many at once as there are resources; `follow` others will train
+    the reference's networks anew. What came of each is in its folder."""
+    resources = prepare(asked)
     keys = list(keys)
-    print(f"{len(keys)} trials to run.", flush=True)
+    then = f", then {follow} that train the reference's networks from scratch" if follow else ""
+    print(f"{trials(len(keys))} to run{then}.", flush=True)
     shared = tune.with_parameters(
         worker.run,
         arrays=data.arrays(),
@@ -153,6 +169,7 @@ def tune_trials(
                 ProgressLines(
                     {key: study["trials"][key]["epochs"] for key in keys},
                     lambda: slots(resources),
+                    follow,
                 ),
                 Deaths(out),
             ],
@@ -166,3 +183,4 @@ def tune_trials(
             verbose=1,
         ),
     ).fit()
+    interrupts.raise_interrupt()  # Tune has left a handler that does nothing any more.

@@ -81,10 +81,10 @@ def test_no_secret_is_in_the_files(name):
     assert not re.search(secret, file(name).read_text(encoding="utf-8"), re.IGNORECASE)
 
 
-def test_aws_has_a_spot_worker_with_one_gpu_for_each_trial_of_a_default_study(configs):
+def test_aws_has_a_spot_worker_with_one_gpu_for_each_trial_of_a_default_study(configs, tmp_path):
     config = configs["aws"]
     head, worker = (config["available_node_types"][kind] for kind in ("head", "worker"))
-    dry = command("study/run.py", "--dry-run", "--dataset", "digits")
+    dry = command("study/run.py", "--dry-run", "--dataset", "digits", "--out", tmp_path / "out")
     trials = sum(line.startswith("criterion=") for line in dry.stdout.splitlines())
     assert config["max_workers"] == worker["max_workers"] == trials
     assert worker["min_workers"] == 0

@@ -43,6 +43,12 @@ def test_the_estimate_is_repeated_from_time_to_time(capsys, monkeypatch):
     assert [hours in shown for hours in ("90 minutes", "80 minutes", "70 minutes")] == [1, 1, 0]
 
 
+def test_the_estimate_tells_of_trials_that_it_leaves_out(capsys):
+    only = trial("a")
+    ProgressLines({"a": 10}, lambda: 2, 2).on_trial_result(0, [only], only, result(1, 60))
+    assert "longer as they grow, and without the 2 that follow." in capsys.readouterr().out
+
+
 def test_a_trial_that_ended_early_is_not_waited_for(capsys):
     lines = ProgressLines({"a": 10, "b": 1000}, lambda: 2)
     trials = [trial("a"), trial("b")]

@@ -69,6 +69,7 @@ def test_it_survives_an_interruption_and_is_seen_everywhere(whole, tmp_path):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=120)
+    assert "2 trials to run, then 2 that train the reference's networks from scratch." in shown
     if process.returncode:  # It may have been faster than the signal.
         assert process.returncode == 130, shown
         assert "repeat the command to go on" in shown

@@ -2,7 +2,10 @@
 
 import json
 import signal
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -36,7 +39,7 @@ def test_the_terminal_tells_what_runs_and_what_came_of_it(study):
     assert "-> AddLayer" in shown
     assert "6 of 6 trials are done" in shown
     assert "6 trials to run" in shown
-    assert shown.count("About 1 minute left at the sizes that the networks have now, 2 at") == 1
+    assert shown.count(" left at the sizes that the networks have now, 2 at") == 1
 
 
 def test_the_results_folder_is_complete(study):
@@ -131,6 +134,46 @@ def test_interrupting_loses_nothing_and_tells_how_to_go_on(name, tmp_path):
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_study_that_is_interrupted_before_it_begins_leaves_nothing(name, tmp_path):
+    """Within the imports, when the command has told what will run, and while Ray starts."""
+    waits = (lambda p: _imports(p, "torch"), lambda p: p.stdout.readline(), _starts_ray)
+    for wait in waits:
+        with popen("study/run.py", *QUICK, "--out", tmp_path / "out") as process:
+            wait(process)
+            process.send_signal(getattr(signal, name))
+            shown, _ = process.communicate(timeout=120)
+        assert process.returncode == 130, shown
+        assert shown.endswith("interrupted: repeat the command to go on\n")
+        assert shown.count("interrupted") == 1
+        assert "Traceback" not in shown
+        assert list(tmp_path.iterdir()) == []
+
+
+def _imports(process, package):
+    """Wait until `process` has loaded a library of `package`."""
+    _until(lambda: f"/{package}/" in Path(f"/proc/{process.pid}/maps").read_text())
+
+
+def _starts_ray(process):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    _until(lambda: any("gcs_server" in _line(child) for child in children.read_text().split()))
+
+
+def _line(process):
+    with suppress(OSError):  # It may be gone.
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
+
+
+def _until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def _epochs(out):
     """Every epochs log, once it is there."""
     deadline = time.monotonic() + 120
@@ -161,3 +204,15 @@ def test_fresh_moves_the_old_results_aside(tmp_path):
     assert run.returncode == 0
     (aside,) = tmp_path.glob("out.before-*")
     assert logs(aside) == old == logs(out)
+
+
+def test_a_study_goes_on_with_more_trials_than_it_had(tmp_path):
+    out = tmp_path / "out"
+    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1")
+    without_ray.run(arguments, out)
+    old = logs(out)
+    run = command("study/run.py", *arguments, "--out", out, "--criterion", "never")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 trial to run." in run.stdout
+    assert "2 of 2 trials are done" in run.stdout
+    assert old.items() < logs(out).items()

@@ -1,0 +1,44 @@
+"""What SIGINT and SIGTERM do to the command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+INTERRUPTED = 130
+NOTICE = "interrupted: repeat the command to go on"
+
+
+def leave(*_: object) -> NoReturn:
+    """Tell of the interruption, and `end`."""
+    with suppress(OSError):
+        os.write(2, f"{NOTICE}\n".encode())
+    end()
+
+
+def end() -> NoReturn:
+    """End this process as interrupted, at once.
+
+    Nothing is torn down, as Ray crashes in that when it was still starting; the operating system
+    ends Ray's processes with this one, and drops the locks.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # The signal may have come while it was being written to.
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+def leave_at_once() -> None:
+    """From now on both signals `leave`: for as long as there is nothing to clean up, as an
+    exception is lost, or turned into another, within imports and the start of Ray."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+
+
+def raise_interrupt() -> None:
+    """From now on both signals raise KeyboardInterrupt, or do what Tune makes SIGINT do."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
