@@ -34,6 +34,7 @@ def extend(
     state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
     for name, moment in state.items():
         if torch.is_tensor(moment) and moment.shape == shape:
+            # Large steps at first, as the step count stays: smaller ones gained less (docs).
             state[name] = _append(moment, dim, torch.zeros_like(values))
 
 
