@@ -69,7 +69,7 @@ def plot_calibration(study: Study, asked: argparse.Namespace) -> None:
     axes = figure.subplots()
     title(axes, study, "Calibration")
     draw(axes, scored)
-    figure.legend(loc="outside right upper", fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8)
     save(figure, study, "calibration")
 
 
