@@ -86,19 +86,18 @@ REGIMES = {
 }
 """`long` grows in the first 15 % of its epochs, about as preset `default` does of its 300."""
 
-EXACT = {"fisher": "exact"}
 ARMS = {
     "never": {"criterion": "never"},
     "random": {"criterion": "random"},
     "layers-first": {"criterion": "layers-first"},
     "schedule": {"criterion": "schedule"},
     "natural": {"criterion": "natural", "tau": 1.02},
-    "natural, exact": {"criterion": "natural", "tau": 1.0, **EXACT},
+    "natural, exact": {"criterion": "natural", "tau": 1.0, "fisher": "exact"},
     "density": {"criterion": "density", "tau": 0.1},
     "balanced": {"criterion": "balanced", "tau": 0.5},
     "balanced, plateau": {"criterion": "balanced", "tau": 0.5, "decay": 0.0, "patience": 3},
     "density, 10 MFLOP": {"criterion": "density", "tau": 0.1, "max_flops": 10_000_000},
-    "gain, exact": {"criterion": "gain", "tau": 1.0, **EXACT, "proposal": "random"},
+    "gain, exact": {"criterion": "gain", "tau": 1.0, "fisher": "exact", "proposal": "random"},
     "channels-first": {"criterion": "channels-first"},
     "schedule, random": {"criterion": "schedule", "proposal": "random"},
     "gain": {"criterion": "gain", "tau": 0.1},

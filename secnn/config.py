@@ -28,8 +28,8 @@ class TrialConfig:
         seed: decides the weights, the order of the images, dropout and the noise of growth.
         epochs: passes over the training images.
         cooldown: epochs after an expansion in which none is considered, and over which an added
-            layer's slope is lowered from 1; the controls (`secnn.controls`) grow
-            whenever it is over.
+            layer's slope is lowered from 1; the controls (`secnn.controls`) grow whenever it is
+            over.
         capacity: the most layers in a block (the paper's N).
         channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
             for all further ones.

@@ -44,6 +44,8 @@ class Natural:
         if not all(map(math.isfinite, scores)):
             return Decision(None, "a score is not finite")
         layer, channels = (best(growth.candidates, k) for k in (AddLayer, AddChannels))
+        if layer is None and channels is None:
+            return Decision(None, "neither a layer nor channels fit")
         layer_wins = channels is None or (layer and layer.regularized >= channels.regularized)
         winner = layer if layer_wins else channels
         grows = winner.regularized > self.tau * growth.current

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from secnn.network import SECNN
-from secnn.training import EVALUATION_BATCH, normalize
+from secnn.training import logits_of
 
 
 @torch.inference_mode()
@@ -33,9 +33,4 @@ def predict(network: SECNN, images: Tensor) -> Tensor:
         expected = f"torch.uint8 (N, {', '.join(map(str, shape))})"
         raise ValueError(f"images: expected {expected}, got {images.dtype} {tuple(images.shape)}")
     data, device = SimpleNamespace(**network.data), network.head.output.weight.device
-    training = network.training
-    network.eval()
-    batches = images.split(EVALUATION_BATCH.get(device.type, 1000))
-    logits = torch.cat([network(normalize(batch.to(device), data)) for batch in batches])
-    network.train(training)
-    return logits.softmax(1)
+    return torch.cat(logits_of(network, images.to(device), data)).softmax(1)

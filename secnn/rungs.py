@@ -60,7 +60,7 @@ class Rungs:
     def clear(self) -> None:
         """Remove what another trial left on the ladder, and nothing else."""
         for name in list(self.ladder):
-            if name.startswith(("best", "target-", "size-")):
+            if name == "best" or name.startswith(("target-", "size-")):
                 del self.ladder[name]
 
     def offer(self, accuracy: float, content: Callable[[], dict]) -> None:

@@ -100,17 +100,23 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, images: Tensor, labels: Tensor, data: ImageData) -> Metrics:
-    """Loss and accuracy on uint8 `images`, in evaluation mode and float32."""
+def logits_of(network: nn.Module, images: Tensor, data: ImageData) -> list[Tensor]:
+    """The logits of uint8 `images`, batch by batch, in evaluation mode and float32."""
     training = network.training
     network.eval()
-    sums = []
     size = EVALUATION_BATCH.get(images.device.type, 1000)
-    for some, theirs in zip(images.split(size), labels.split(size), strict=True):
-        logits = network(normalize(some, data))
+    found = [network(normalize(some, data)) for some in images.split(size)]
+    network.train(training)
+    return found
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, images: Tensor, labels: Tensor, data: ImageData) -> Metrics:
+    """Loss and accuracy on uint8 `images`, see `logits_of`."""
+    batches, sums = logits_of(network, images, data), []
+    for logits, theirs in zip(batches, labels.split([len(b) for b in batches]), strict=True):
         loss = F.cross_entropy(logits, theirs, reduction="sum")
         sums.append(torch.stack([loss, (logits.argmax(1) == theirs).sum()]))
-    network.train(training)
     return _metrics(sums, len(images))
 
 

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -139,6 +140,18 @@ def test_scores_that_are_not_finite_change_nothing(bad, where):
     decision = Natural(2.0).decide(growth(made, current))
     assert decision.expansion is None
     assert "not finite" in decision.reason
+
+
+@dataclass(frozen=True)
+class Another:
+    """An expansion that the paper does not have."""
+
+    block: int
+
+
+def test_the_paper_s_rule_knows_no_other_expansions():
+    decision = Natural(0.1).decide(growth([scored(Another(0), 9.0)]))
+    assert (decision.expansion, decision.reason) == (None, "neither a layer nor channels fit")
 
 
 def test_the_penalty_alone_can_change_the_choice():
