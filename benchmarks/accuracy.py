@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 from contextlib import nullcontext
 from pathlib import Path
@@ -90,14 +91,20 @@ def half_width(values: list[float]) -> float:
     return T_QUANTILE[len(values)] * statistics.stdev(values) / len(values) ** 0.5
 
 
+def interval(values: list[float], digits: int = 2) -> str:
+    """mean ± half the width of the 95 % interval."""
+    there = [v for v in values if not math.isnan(v)]
+    if len(there) not in T_QUANTILE:
+        return f"{statistics.mean(there):.{digits}f}" if there else "–"
+    return f"{statistics.mean(there):.{digits}f} ± {half_width(there):.{digits}f}"
+
+
 def difference(rows: list[dict], variant: str, measure: str) -> str:
     """Mean over seeds of variant − reference32, and the half-width of its interval."""
     by_seed = [{r["seed"]: r[measure] for r in rows if r["variant"] == v}
                for v in (variant, "reference32")]  # fmt: skip
     paired = [by_seed[0][s] - by_seed[1][s] for s in by_seed[0] if s in by_seed[1]]
-    if len(paired) not in T_QUANTILE:
-        return f"{statistics.mean(paired):+.4f} (n = {len(paired)})"
-    return f"{statistics.mean(paired):+.4f} ± {half_width(paired):.4f}"
+    return f"{interval(paired, 4)} (n = {len(paired)})"
 
 
 def main() -> None:

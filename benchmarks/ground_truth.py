@@ -8,8 +8,10 @@
 epochs at falling learning rates without an expansion, and from the same weights and optimizer state
 with every candidate of every proposal, the same order of images; the realised gain is the
 difference in validation loss. `score` computes every score of every candidate at those networks
-(training images only), `judge` prints rank correlations between the two. Results lie in
-benchmarks/ground_truth/, a file a seed; what is there already is not computed again.
+(training images only), `judge` prints rank correlations between the two within a network. Stages of
+a seed are of one training run or alike, so that means and 95 % intervals (Student's t) are over
+seeds. Results lie in benchmarks/ground_truth/, a file a seed; what is there already is not computed
+again.
 """
 
 from __future__ import annotations
@@ -17,13 +19,12 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import torch
-from accuracy import append
+from accuracy import append, interval
 
 from secnn import (
     AddChannels,
@@ -49,6 +50,7 @@ GROWN = {"criterion": "schedule", "cooldown": 1, "proposal": "random"}
 STAGES = {
     "9k-5": (5, {"criterion": "never"}),
     "9k-15": (15, {"criterion": "never"}),
+    "9k-40": (40, {"criterion": "never"}),
     # Layers for all blocks, then channels for two, at epochs 1, 3, … 9: 20,684 parameters.
     "21k-15": (15, GROWN | {"max_parameters": 21_000}),
 }
@@ -165,10 +167,34 @@ def score(asked: argparse.Namespace) -> None:
 
 def judge(asked: argparse.Namespace) -> None:
     """Print, for every score, its rank correlation with the realised gain and with the gain per
-    parameter within a network: the mean over networks, lowest and highest."""
-    realised = pd.concat(pd.read_csv(f) for f in sorted(FOLDER.glob("realised-*.csv")))
-    scores = pd.concat(pd.read_csv(f) for f in sorted(FOLDER.glob("scores-*.csv")))
-    realised = realised[realised["seed"].isin(asked.seeds)]
+    parameter, and by how much it is above the best trivial one's."""
+    rows = joined(asked.seeds, asked.stages)
+    names = [*TRIVIAL, *(c for c in rows.columns if ": " in c)]
+    for kinds in (["AddLayer", "AddChannels"], ["AddLayer"], ["AddChannels"]):
+        some = rows[rows["kind"].isin(kinds)]
+        best = TRIVIAL[0] if len(kinds) > 1 else "added_flops"
+        networks = some.groupby(["stage", "seed"]).ngroups
+        print(f"\n{' and '.join(kinds)}: {len(some)} candidates in {networks} networks")
+        print(f"| score | gain | − {best} | gain per parameter | − {best} |\n|---|---|---|---|---|")
+        for name in names:
+            cells = []
+            for gain in ("gain", "gain per parameter"):
+                own = correlations(some, name, gain)
+                cells += [own, own - correlations(some, best, gain)]
+            print(f"| {name} | {' | '.join(interval(cell.tolist()) for cell in cells)} |")
+    print(means(rows))
+
+
+TRIVIAL = ("is a layer", "added_parameters", "added_flops", "block")
+
+
+def joined(seeds: list[int], stages: list[str]) -> pd.DataFrame:
+    """A row a candidate: its scores, and what it brought."""
+    realised, scores = (
+        pd.concat(pd.read_csv(FOLDER / f"{what}-{seed}.csv") for seed in seeds)
+        for what in ("realised", "scores")
+    )
+    realised = realised[realised["stage"].isin(stages)]
     base = realised[realised["kind"] == "none"].set_index(["stage", "seed"])["val_loss"]
     rows = realised[realised["kind"] != "none"].merge(scores, on=KEYS)
     rows["gain"] = base.loc[list(zip(rows["stage"], rows["seed"], strict=True))].to_numpy()
@@ -176,26 +202,14 @@ def judge(asked: argparse.Namespace) -> None:
     rows["gain per parameter"] = rows["gain"] / rows["added_parameters"]
     rows["is a layer"] = (rows["kind"] == "AddLayer").astype(float)
     rows["block"] = rows["block"].astype(float)
-    trivial = ["added_parameters", "added_flops", "block", "is a layer"]
-    names = [*trivial, *(c for c in scores.columns if c not in KEYS)]
-    for kinds in (["AddLayer", "AddChannels"], ["AddLayer"], ["AddChannels"]):
-        some = rows[rows["kind"].isin(kinds)]
-        networks = [network for _, network in some.groupby(["stage", "seed"])]
-        print(f"\n{' and '.join(kinds)}: {len(some)} candidates in {len(networks)} networks")
-        print("| score | gain | gain per parameter |\n|---|---|---|")
-        for score_name in names:
-            cells = [correlations(networks, score_name, g) for g in ("gain", "gain per parameter")]
-            print(f"| {score_name} | {' | '.join(cells)} |")
-    print(means(rows))
+    return rows
 
 
-def correlations(networks: list[pd.DataFrame], score_name: str, gain: str) -> str:
-    """Mean Spearman correlation within a network (lowest to highest)."""
-    ranks = [network[[score_name, gain]].rank().corr().iloc[0, 1] for network in networks]
-    there = [r for r in ranks if not math.isnan(r)]
-    if not there:
-        return "–"
-    return f"{sum(there) / len(there):+.2f} ({min(there):+.2f} to {max(there):+.2f})"
+def correlations(rows: pd.DataFrame, score_name: str, gain: str) -> pd.Series:
+    """Seed → Spearman's correlation within a network, mean over the stages; nan where all
+    candidates have one score."""
+    networks = rows.groupby(["stage", "seed"])[[score_name, gain]]
+    return networks.apply(lambda n: n.rank().corr().iloc[0, 1]).groupby("seed").mean()
 
 
 def means(rows: pd.DataFrame) -> str:

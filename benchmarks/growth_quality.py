@@ -20,14 +20,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from accuracy import T_QUANTILE, half_width
+from accuracy import interval
 
 from analysis.logs import read_log
 from secnn import Trial, TrialConfig, checkpoint, load_dataset
@@ -234,14 +233,6 @@ def area(parameters: np.ndarray, best: np.ndarray, budget: int) -> float:
         return math.nan
     sizes = np.geomspace(START, budget, 200)
     return float(np.mean([best[parameters <= size].max() for size in sizes]))
-
-
-def interval(values: list[float], digits: int = 2) -> str:
-    """mean ± half the width of the 95 % interval."""
-    there = [v for v in values if not math.isnan(v)]
-    if len(there) not in T_QUANTILE:
-        return f"{statistics.mean(there):.{digits}f}" if there else "–"
-    return f"{statistics.mean(there):.{digits}f} ± {half_width(there):.{digits}f}"
 
 
 def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
