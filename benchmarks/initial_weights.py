@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accuracy import append, read
-from growth_quality import REGIMES, grow_at_once, interval
+from accuracy import append, interval, read
+from growth_runs import REGIMES, grow_at_once
 
 from secnn import Trial
 from secnn.data import ImageData
