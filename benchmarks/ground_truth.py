@@ -167,7 +167,7 @@ def score(asked: argparse.Namespace) -> None:
 
 def judge(asked: argparse.Namespace) -> None:
     """Print, for every score, its rank correlation with the realised gain and with the gain per
-    parameter, and by how much it is above the best trivial one's."""
+    parameter, and by how much it is above a trivial one's."""
     rows = joined(asked.seeds, asked.stages)
     names = [*TRIVIAL, *(c for c in rows.columns if ": " in c)]
     for kinds in (["AddLayer", "AddChannels"], ["AddLayer"], ["AddChannels"]):

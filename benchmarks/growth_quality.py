@@ -41,7 +41,7 @@ COLUMNS = (
 
 
 def gather(regime: str, arms: list[str], seeds: list[int]) -> pd.DataFrame:
-    """The rows of all trials that are done, which then are in `RESULTS` too."""
+    """The rows of these trials as far as they are done, which then are in `RESULTS` too."""
     runs = [Run(regime, arm, seed) for arm in arms for seed in seeds]
     known = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
     found = [run.log().assign(regime=regime)[list(COLUMNS)] for run in runs if run.store.done]
@@ -49,7 +49,8 @@ def gather(regime: str, arms: list[str], seeds: list[int]) -> pd.DataFrame:
     key = ["regime", "arm", "seed", "epoch"]
     rows = rows.drop_duplicates(key, keep="last").sort_values(key)
     rows.to_csv(RESULTS, index=False)
-    return rows[rows["regime"] == regime]
+    asked = rows["seed"].isin(seeds) & rows["arm"].isin(arms)
+    return rows[asked & (rows["regime"] == regime)]
 
 
 def measures(trial: pd.DataFrame, operations: float, regime: Regime) -> dict[str, float]:
@@ -85,7 +86,7 @@ def area(parameters: np.ndarray, best: np.ndarray, budget: int) -> float:
 def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
     """Print the table."""
     rows = gather(regime, arms, seeds)
-    trials = rows[rows["seed"].isin(seeds) & rows["arm"].isin(arms)].groupby(["arm", "seed"])
+    trials = rows.groupby(["arm", "seed"])
     steady = [t[t["epoch"] <= REGIMES[regime].steady] for _, t in trials]
     operations = min(t["flops"].sum() for t in steady if t["expansion"].notna().any())
     found = {which: measures(trial, operations, REGIMES[regime]) for which, trial in trials}
@@ -111,8 +112,7 @@ def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
 
 def explain(regime: str, arms: list[str], seeds: list[int]) -> None:
     """Print the least-squares fit, and its 95 % intervals with the runs as independent."""
-    rows = gather(regime, arms, seeds)
-    rows = rows[rows["seed"].isin(seeds) & rows["arm"].isin(arms)].sort_values("epoch")
+    rows = gather(regime, arms, seeds).sort_values("epoch")
     last = rows.groupby(["arm", "seed"]).last()
     last = last[last["parameters"] > START]
     y = last["val_accuracy"].to_numpy()
