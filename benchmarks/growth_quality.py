@@ -7,15 +7,15 @@
 `run` trains every arm (`ARMS`) with every seed for the same number of epochs, from 9,024 parameters
 to a budget, in one of the `REGIMES`; several can run side by side, each going on where it was
 stopped. Arm `retrain-X` is the network that arm X ended with, trained from scratch for as many
-epochs; `at-once-X` makes all of X's expansions before the first epoch, so that the network is as
-large as long, but has X's initial weights. `judge` prints, over seeds with 95 % intervals
-(Student's t): parameters, FLOPs of an image and validation accuracy at the end; the mean of the
-best accuracy so far over the logarithm of the parameters; the best accuracy within equal
-floating-point operations of training, before the learning rate falls for anyone; the change of
-accuracy in the epoch after an expansion beside that in other epochs before then; and the difference
-in accuracy to two controls of the same seed, and of a retrained network to the grown one. `explain`
-fits the last accuracy of all grown networks by their operations and whether no block was left with
-one layer.
+epochs, `same-flops-X` for as many operations; `at-once-X` makes all of X's expansions before the
+first epoch, so that the network is as large as long, but has X's initial weights. `judge` prints,
+over seeds with 95 % intervals (Student's t): parameters, FLOPs of an image and validation accuracy
+at the end; the mean of the best accuracy so far over the logarithm of the parameters; the best
+accuracy within equal floating-point operations of training, before the learning rate falls for
+anyone; the change of accuracy in the epoch after an expansion beside that in other epochs before
+then; and the difference in accuracy to two controls of the same seed, and of a retrained network to
+the grown one. `explain` fits the last accuracy of all grown networks by their operations and
+whether no block was left with one layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accuracy import interval
-from growth_runs import ARMS, AT_ONCE, REGIMES, RETRAIN, Regime, Run, retrained
+from growth_runs import ARMS, PREFIXES, REGIMES, Regime, Run, retrained
 
 from secnn.memory import keep_freed_memory
 
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     if asked.what == "judge":
-        arms = [f"{prefix}{arm}" for prefix in ("", RETRAIN, AT_ONCE) for arm in asked.arms]
+        arms = [f"{prefix}{arm}" for prefix in ("", *PREFIXES) for arm in asked.arms]
         judge(asked.regime, arms, asked.seeds)
         return
     if asked.what == "explain":

@@ -16,6 +16,7 @@ from secnn.expansion import Expansion, from_dict
 from secnn.proposal import propose_filters
 from secnn.training import normalize
 from study.fence import FenceError
+from study.retrain import BUDGETS
 from study.store import TrialStore
 
 OUT = Path("runs/growth_quality")
@@ -67,7 +68,8 @@ ARMS = {
     "natural, exact": {"criterion": "natural", "tau": 1.0, "fisher": "exact"},
     "density": {"criterion": "density", "tau": 0.1},
     "balanced": {"criterion": "balanced", "tau": 0.5},
-    "balanced, plateau": {"criterion": "balanced", "tau": 0.5, "decay": 0.0, "patience": 3},
+    "balanced, halving": {"criterion": "balanced", "tau": 0.5, "decay": 0.0, "patience": 3},
+    "balanced, at a plateau": {"criterion": "balanced", "tau": 0.5, "plateau": 2},
     "density, 10 MFLOP": {"criterion": "density", "tau": 0.1, "max_flops": 10_000_000},
     "gain, exact": {"criterion": "gain", "tau": 1.0, "fisher": "exact", "proposal": "random"},
     "channels-first": {"criterion": "channels-first"},
@@ -76,12 +78,13 @@ ARMS = {
     "natural, kfac": {"criterion": "natural", "tau": 1.02, "fisher": "kfac"},
     "confident": {"criterion": "confident", "tau": 0.1},
     "schedule, early": {"criterion": "schedule", "cooldown": 0},
+    "schedule, linear": {"criterion": "schedule", "proposal": "linear"},
     "schedule, gradient": {"criterion": "schedule", "proposal": "gradient"},
     "paper": {"criterion": "natural", "tau": 2.0},
 }
 """Name → settings of the trial."""
 
-RETRAIN, AT_ONCE = "retrain-", "at-once-"
+RETRAIN, SAME_FLOPS, AT_ONCE = PREFIXES = ("retrain-", "same-flops-", "at-once-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +116,12 @@ class Run:
         if self.source is None:
             return regime.config(self.seed, **ARMS[self.arm])
         settings = ARMS[self.source.arm] | {"criterion": "never"}
-        if self.arm.startswith(RETRAIN):
-            last = self.source.log().iloc[-1]
+        if not self.arm.startswith(AT_ONCE):
+            log = self.source.log().sort_values("epoch")
+            last = log.iloc[-1]
             settings |= {n: tuple(map(int, last[n].split("-"))) for n in ("channels", "layers")}
+        if self.arm.startswith(SAME_FLOPS):
+            settings["epochs"] = BUDGETS["flops"][1](log["flops"].tolist())
         return regime.config(self.seed, **settings)
 
     def begin(self, trial: Trial) -> None:
@@ -148,7 +154,8 @@ class Run:
 
 def retrained(arm: str) -> str:
     """The arm whose network `arm` trains anew, or itself."""
-    return arm.removeprefix(RETRAIN).removeprefix(AT_ONCE)
+    prefix = next((p for p in PREFIXES if arm.startswith(p)), "")
+    return arm.removeprefix(prefix)
 
 
 def grow_at_once(trial: Trial, expansions: Iterable[Expansion], proposal: str = "noise") -> None:

@@ -42,7 +42,8 @@ def random(network: SECNN, expansion: AddChannels, recording: Recording, generat
 
 def linear(network: SECNN, expansion: AddChannels, recording: Recording, generator) -> Filters:
     """The filters that most raise the gradient of the weights that read them, if the activation is
-    taken as linear (GradMax, arXiv:2201.05125; TINY, arXiv:2405.19816).
+    taken as linear (GradMax, arXiv:2201.05125; TINY, arXiv:2405.19816, which also takes from δ
+    what the weights that are there could do themselves: here that stays).
 
     With P(x) the patches that a filter w sees, averaged over the pooling window up to a reader, and
     δ the gradient of the loss for the reader's output, the gradient of the weights Ω with which the

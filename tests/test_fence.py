@@ -1,5 +1,6 @@
 """A fence has one holder at a time, and none after a crash."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_waiting_gets_the_fence_once_it_is_free(path):
         threading.Timer(0.5, process.kill).start()
         fence = Fence(path)
         fence.acquire(wait=30)
-        fence.check()
+        assert str(os.getpid()) in holder(path)
         fence.release()
 
 

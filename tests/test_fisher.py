@@ -225,6 +225,19 @@ def test_approximations_agree_where_they_must():
     assert scores["diagonal"] < 1 < scores["batch"] < 6
 
 
+def test_with_many_samples_the_exact_score_of_independent_gradients_is_the_diagonal_one():
+    samples = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)).double()
+    samples = samples * torch.tensor([0.1, 1.0, 5.0]) + torch.tensor([0.01, 0.1, 0.5])
+    weights = torch.full((1, 4000), 1 / 4000).double()
+    exact, approximate = (
+        FISHERS[name]
+        .score(FISHERS[name].statistic(Block(samples[:, None]), weights, 1e-9), weights, 1e-9)[0]
+        .item()
+        for name in ("exact", "diagonal")
+    )
+    assert exact == pytest.approx(approximate, rel=0.05)
+
+
 # --- the score without its noise ----------------------------------------------------------
 
 

@@ -138,11 +138,12 @@ def test_torch_accepts_the_operator():
     x.requires_grad_()
     tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var.rsqrt())
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(
+    found = torch.library.opcheck(
         torch.ops.secnn.normalize_pool_activate.default,
         (x, mask, *tensors, 0.1, True, True),
         test_utils=checks,
     )
+    assert found == dict.fromkeys(checks, "SUCCESS")
 
 
 @needs_compiler

@@ -10,6 +10,7 @@ from torch import nn
 from secnn import surgery
 from secnn.expansion import AddChannels, AddLayer
 from secnn.fisher import FISHERS, diagonal
+from secnn.proposal import PROPOSALS, propose_filters
 from secnn.score import (
     Candidate,
     natural_expansion_score,
@@ -163,6 +164,29 @@ def test_candidates_are_scored_as_copies_by_hand(
         penalty = math.exp(-1e-5 * candidate.added_parameters**2)
         assert candidate.regularized == pytest.approx(candidate.score * penalty)
         assert candidate.ratio == pytest.approx(candidate.regularized / current)
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+@pytest.mark.parametrize("fisher", ["diagonal", "exact"])
+def test_proposed_filters_are_scored_as_copies_by_hand(
+    proposal, fisher, make_network, draw_images, monkeypatch
+):
+    monkeypatch.setattr(surgery, "NOISE", 1e-7)
+    network = make_network(GROWTH)
+    images, labels = draw_images(network, 24)
+    widening = [AddChannels(block, 3) for block in range(3)]
+    damping, seed = KINDS[AddChannels] if fisher != "exact" else 1e-3, 11
+    scored = score_candidates(
+        network, images, labels, widening, 0.0, fisher, damping, seed, proposal
+    )[1]
+    filters = propose_filters(proposal, network, widening, images, labels, seed)
+    for candidate in scored:
+        grown = copy.deepcopy(network)
+        generator = torch.Generator().manual_seed(seed)
+        proposed = filters[candidate.expansion]
+        candidate.expansion.apply(grown, None, images, generator, proposed)
+        expected = natural_expansion_score(grown, images, labels, fisher, damping)
+        assert candidate.score == pytest.approx(expected, rel=1e-4)
 
 
 def test_kinds_without_a_rule_are_scored_on_copies(scoring, monkeypatch):
