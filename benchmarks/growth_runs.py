@@ -120,8 +120,8 @@ class Run:
             log = self.source.log().sort_values("epoch")
             last = log.iloc[-1]
             settings |= {n: tuple(map(int, last[n].split("-"))) for n in ("channels", "layers")}
-        if self.arm.startswith(SAME_FLOPS):
-            settings["epochs"] = BUDGETS["flops"][1](log["flops"].tolist())
+            _, epochs = BUDGETS["flops" if self.arm.startswith(SAME_FLOPS) else "epochs"]
+            settings["epochs"] = epochs(log["flops"].tolist())
         return regime.config(self.seed, **settings)
 
     def begin(self, trial: Trial) -> None:

@@ -140,8 +140,8 @@ def score_candidates(
 
     All are scored from one forward and backward pass of the network as it is: a candidate's η is
     that of the old and the new parameters together, where the new ones' noise of 1e-4 does not move
-    the old activations: as a grown copy's in the limit of no noise, with it within some per mille,
-    of which a small gain can be a larger part. Kinds of expansions that
+    the old activations: as a grown copy's in the limit of no noise, with it, once trained, within
+    some per mille, of which a small gain can be a larger part. Kinds of expansions that
     `secnn.attachment.ATTACHMENTS` does not know are applied to a copy each. The noise depends on
     `seed` alone; the images serve to calibrate new batch norms as well. `lam` and `penalty`, a key
     of `PENALTIES`, regularise. Other arguments as for `natural_expansion_score`.

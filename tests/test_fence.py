@@ -64,6 +64,7 @@ def test_waiting_gets_the_fence_once_it_is_free(path):
         threading.Timer(0.5, process.kill).start()
         fence = Fence(path)
         fence.acquire(wait=30)
+        fence.check()
         assert str(os.getpid()) in holder(path)
         fence.release()
 

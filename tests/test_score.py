@@ -125,6 +125,14 @@ SHAPES = {
 }
 
 
+def grown_by_hand(network, expansion, images, seed, filters=None):
+    """A copy with the expansion made."""
+    grown = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(seed)
+    expansion.apply(grown, None, images, generator, filters)
+    return grown
+
+
 # The gradients of new channels' incoming weights are as small as the noise, and their squares must
 # exceed the damping; those of old weights that no output depends on must not, as noise reaches them
 # through a new layer.
@@ -154,9 +162,7 @@ def test_candidates_are_scored_as_copies_by_hand(
     assert current == pytest.approx(expected, rel=1e-9)
     assert [c.expansion for c in candidates] == proposals
     for candidate in candidates:
-        grown = copy.deepcopy(network)
-        generator = torch.Generator().manual_seed(seed)
-        candidate.expansion.apply(grown, images=images, generator=generator)
+        grown = grown_by_hand(network, candidate.expansion, images, seed)
         assert candidate.added_parameters == grown.n_parameters - network.n_parameters
         expected = natural_expansion_score(grown, images, labels, fisher, damping)
         assert candidate.score == pytest.approx(expected, rel=1e-4)
@@ -181,10 +187,8 @@ def test_proposed_filters_are_scored_as_copies_by_hand(
     )[1]
     filters = propose_filters(proposal, network, widening, images, labels, seed)
     for candidate in scored:
-        grown = copy.deepcopy(network)
-        generator = torch.Generator().manual_seed(seed)
         proposed = filters[candidate.expansion]
-        candidate.expansion.apply(grown, None, images, generator, proposed)
+        grown = grown_by_hand(network, candidate.expansion, images, seed, proposed)
         expected = natural_expansion_score(grown, images, labels, fisher, damping)
         assert candidate.score == pytest.approx(expected, rel=1e-4)
 
@@ -196,9 +200,7 @@ def test_kinds_without_a_rule_are_scored_on_copies(scoring, monkeypatch):
     for candidate, fast in zip(
         score_candidates(*scoring, proposals, seed=3)[1], ruled, strict=True
     ):
-        grown = copy.deepcopy(network)
-        generator = torch.Generator().manual_seed(3)
-        candidate.expansion.apply(grown, images=scoring[1], generator=generator)
+        grown = grown_by_hand(network, candidate.expansion, scoring[1], 3)
         expected = natural_expansion_score(grown, *scoring[1:])
         assert candidate.score == pytest.approx(expected, rel=1e-9)
         assert fast.score == pytest.approx(expected, rel=2e-2)  # The noise of 1e-4 apart.

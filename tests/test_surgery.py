@@ -216,7 +216,10 @@ def test_a_module_added_to_the_optimizer_is_trained_by_it():
 
 
 def test_no_optimizer_is_fine():
-    add_to_optimizer(nn.Linear(2, 2), None)
+    module = nn.Linear(2, 2)
+    before = list(module.parameters())
+    add_to_optimizer(module, None)
+    assert all(a is b for a, b in zip(module.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize("inputs", [1, 3])
