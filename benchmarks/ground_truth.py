@@ -61,6 +61,9 @@ RATES = (1.0, 0.5, 0.1)
 
 CHANNELS, SAMPLES = 4, 2048
 
+FIXED = {"channel_steps": (CHANNELS,), "precision": "float32"}
+"""Settings of all stages: small differences are measured, on whatever processor."""
+
 KEYS = ["stage", "seed", "kind", "block", "proposal"]
 
 FIGURES = ("ratio", "gain", "gain_unbiased", "gain_low", "gain_per_parameter", "density")
@@ -77,7 +80,7 @@ def candidates() -> Iterator[tuple[str, Expansion | None]]:
 def stage(name: str, seed: int, data: ImageData) -> Trial:
     """The trial at that stage, trained at first use and kept under `STATES`."""
     epochs, settings = STAGES[name]
-    config = TrialConfig(seed=seed, epochs=epochs + 1, channel_steps=(CHANNELS,), **settings)
+    config = TrialConfig(**FIXED | settings, seed=seed, epochs=epochs + 1)
     trial, file = Trial(config, data), STATES / f"{name}-{seed}.pt"
     if file.exists():
         trial.restore(checkpoint.read(file))

@@ -33,8 +33,27 @@ class Random:
     scored: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
-        drawn = torch.randint(len(growth.candidates), (), generator=growth.generator).item()
-        return Decision(growth.candidates[drawn].expansion, "drawn at random")
+        return Decision(drawn([c.expansion for c in growth.candidates], growth), "drawn at random")
+
+
+@dataclass(frozen=True)
+class RandomPlace:
+    """As many layers and as many channels as `Schedule` makes, in its order, each for a block drawn
+    from those where it fits: only the place is left to chance. The other kind where none fits."""
+
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        fitting = [c.expansion for c in growth.candidates]
+        blocks = 1 + max(e.block for e in (*growth.expansions, *fitting))
+        kind = AddChannels if len(growth.expansions) // blocks % 2 else AddLayer
+        of_kind = [e for e in fitting if isinstance(e, kind)]
+        return Decision(drawn(of_kind or fitting, growth), "the schedule's kind, a block at random")
+
+
+def drawn(fitting: Sequence[Expansion], growth: Growth) -> Expansion:
+    """One of `fitting`, all equally likely."""
+    return fitting[int(torch.randint(len(fitting), (), generator=growth.generator))]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, Schedule, next_in_turn
+from secnn.controls import (
+    ChannelsFirst,
+    LayersFirst,
+    Never,
+    Random,
+    RandomPlace,
+    Schedule,
+    next_in_turn,
+)
 from secnn.decision import Criterion, Decision, Growth
 from secnn.expansion import AddChannels, AddLayer, Expansion
 from secnn.score import Candidate, ratio
@@ -136,6 +144,7 @@ CRITERIA: dict[str, Callable[[TrialConfig], Criterion]] = {
     "gain": lambda config: Gain(config.tau),
     "never": lambda config: Never(),
     "random": lambda config: Random(),
+    "random-place": lambda config: RandomPlace(),
     "schedule": lambda config: Schedule(),
     "layers-first": lambda config: LayersFirst(),
     "channels-first": lambda config: ChannelsFirst(),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from secnn.config import TrialConfig
-from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, Schedule
+from secnn.controls import ChannelsFirst, LayersFirst, Never, Random, RandomPlace, Schedule
 from secnn.criterion import (
     CRITERIA,
     Balanced,
@@ -261,6 +261,9 @@ def test_a_plateau_is_waited_for():
 
 # --- controls -----------------------------------------------------------------------------
 
+LAYERS = [AddLayer(b) for b in range(3)]
+CHANNELS = [AddChannels(b, 2) for b in range(3)]
+
 
 def proposals(network=None):
     network = network or SECNN()
@@ -272,23 +275,44 @@ def test_never():
         assert Never().decide(growth(proposals(), None, epoch)).expansion is None
 
 
-def test_random_draws_every_candidate_equally_often():
-    made, draws = proposals(), 1200
+def chi_square(criterion, drawn_from, draws, made=()):
+    """How far from equally often each of `drawn_from`, and nothing else, is drawn."""
     found = Counter(
-        Random().decide(growth(made, None, seed=seed)).expansion for seed in range(draws)
+        criterion.decide(growth(proposals(), None, expansions=made, seed=seed)).expansion
+        for seed in range(draws)
     )
-    expected = draws / len(made)
-    assert found.keys() == {c.expansion for c in made}
+    assert found.keys() == set(drawn_from)
+    expected = draws / len(drawn_from)
+    return sum((n - expected) ** 2 / expected for n in found.values())
+
+
+def test_random_draws_every_candidate_equally_often():
     # χ² with 5 degrees of freedom exceeds 20.5 once in a thousand.
-    assert sum((n - expected) ** 2 / expected for n in found.values()) < 20.5
+    assert chi_square(Random(), [*LAYERS, *CHANNELS], 1200) < 20.5
 
 
-def test_random_is_decided_by_the_generator():
+@pytest.mark.parametrize("made", range(13))
+def test_a_random_place_is_a_block_for_the_schedule_s_kind(make_network, made):
+    drawn_from = (LAYERS, CHANNELS)[made // 3 % 2]
+    assert type(scheduled(make_network(), made + 1)[-1]) is type(drawn_from[0])
+    # χ² with 2 degrees of freedom exceeds 13.8 once in a thousand.
+    assert chi_square(RandomPlace(), drawn_from, 600, [LAYERS[0]] * made) < 13.8
+
+
+def test_random_places_take_what_fits(make_network):
+    full = scheduled(make_network(capacity=1), 9, criterion=RandomPlace)
+    assert {type(e) for e in full} == {AddChannels}
+    once = Counter(scheduled(make_network(capacity=2), 20, criterion=RandomPlace))
+    assert [once[layer] for layer in LAYERS] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("control", [Random, RandomPlace])
+def test_draws_are_decided_by_the_generator(control):
     made = proposals()
-    drawn = [[Random().decide(growth(made, None, seed=s)) for s in range(20)] for _ in range(2)]
+    drawn = [[control().decide(growth(made, None, seed=s)) for s in range(20)] for _ in range(2)]
     assert drawn[0] == drawn[1]
     state = torch.random.get_rng_state()
-    Random().decide(growth(made, None))
+    control().decide(growth(made, None))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -299,15 +323,11 @@ def scheduled(network, count, shuffle=None, criterion=Schedule):
         offered = proposals(network)
         if shuffle:
             shuffle(offered)
-        decision = criterion().decide(growth(offered, None, n + 1, made))
+        decision = criterion().decide(growth(offered, None, n + 1, made, seed=n))
         expansion = decision.expansion
         expansion.apply(network)
         made.append(expansion)
     return made
-
-
-LAYERS = [AddLayer(b) for b in range(3)]
-CHANNELS = [AddChannels(b, 2) for b in range(3)]
 
 
 def test_the_schedule_takes_layers_in_turn_and_then_channels(make_network):
@@ -359,6 +379,7 @@ def test_the_registry_builds_each_criterion_from_a_config():
     assert CRITERIA["natural"](config) == Natural(1.3)
     assert CRITERIA["never"](config) == Never()
     assert CRITERIA["random"](config) == Random()
+    assert CRITERIA["random-place"](config) == RandomPlace()
     assert CRITERIA["schedule"](config) == Schedule()
 
 
