@@ -13,7 +13,7 @@ over seeds with 95 % intervals (Student's t): parameters, FLOPs of an image and 
 at the end; the mean of the best accuracy so far over the logarithm of the parameters; the best
 accuracy within equal floating-point operations of training, before the learning rate falls for
 anyone; the change of accuracy in the epoch after an expansion beside that in other epochs before
-then; and the difference in accuracy to two controls of the same seed, and of a retrained network to
+then; and the difference in accuracy to three controls of the same seed, and of a retrained network to
 the grown one. `explain` fits the last accuracy of all grown networks by their operations and
 whether no block was left with one layer.
 """
@@ -91,16 +91,16 @@ def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
     operations = min(t["flops"].sum() for t in steady if t["expansion"].notna().any())
     found = {which: measures(trial, operations, REGIMES[regime]) for which, trial in trials}
     columns = list(next(iter(found.values())))
-    controls = ["random", "layers-first", "what it retrains"]
+    controls = ["random", "random-place", "layers-first", "what it retrains"]
     print("| arm | n | " + " | ".join(columns) + "".join(f" | − {c}" for c in controls) + " |")
-    print("|---" * (len(columns) + 5) + "|")
+    print("|---" * (len(columns) + len(controls) + 2) + "|")
     for arm in dict.fromkeys(a for a, _ in found):
         own = {s: m for (a, s), m in found.items() if a == arm}
         cells = [
             interval([float(m[c]) for m in own.values()], 0 if c == "parameters" else 2)
             for c in columns
         ]
-        for control in (*controls[:2], retrained(arm)):
+        for control in (*controls[:-1], retrained(arm)):
             paired = [
                 m["accuracy"] - found[control, s]["accuracy"]
                 for s, m in own.items()
