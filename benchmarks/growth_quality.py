@@ -13,8 +13,8 @@ over seeds with 95 % intervals (Student's t): parameters, FLOPs of an image and 
 at the end; the mean of the best accuracy so far over the logarithm of the parameters; the best
 accuracy within equal floating-point operations of training, before the learning rate falls for
 anyone; the change of accuracy in the epoch after an expansion beside that in other epochs before
-then; and the difference in accuracy to three controls of the same seed, and of a retrained network to
-the grown one. `explain` fits the last accuracy of all grown networks by their operations and
+then; and the difference in accuracy to three controls of the same seed, and of a retrained network
+to the grown one. `explain` fits the last accuracy of all grown networks by their operations and
 whether no block was left with one layer.
 """
 
