@@ -16,10 +16,11 @@ from secnn.trial import Trial, TrialDiverged
 
 TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
 
-# Grows by layers and channels, halves its learning rate, and spends epochs in the cooldown.
+# Grows by a layer and, when none fits, by channels; halves its learning rate, as eight validation
+# images tie often; spends epochs in the cooldown. With any seed, whatever the processor rounds.
 CONFIG = TrialConfig(
     tau=0.5,
-    lam=3e-6,
+    lam=1e-6,
     capacity=2,
     layers=(1, 2, 2),
     learning_rate=2e-2,
@@ -39,7 +40,11 @@ CONFIG = TrialConfig(
 def digits() -> ImageData:
     data = load_dataset("digits")
     return dataclasses.replace(
-        data, train_images=data.train_images[:500], train_labels=data.train_labels[:500]
+        data,
+        train_images=data.train_images[:500],
+        train_labels=data.train_labels[:500],
+        validation_images=data.validation_images[:8],
+        validation_labels=data.validation_labels[:8],
     )
 
 
