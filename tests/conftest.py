@@ -121,6 +121,12 @@ def _first(data: ImageData, count: int) -> ImageData:
     )
 
 
+@pytest.fixture(scope="session")
+def first() -> Callable[[ImageData, int], ImageData]:
+    """The data with only its first training images."""
+    return _first
+
+
 @pytest.fixture
 def trained(_trained: SECNN) -> SECNN:
     """The paper's starting network after an epoch on CIFAR-10; a copy, to do with as one likes."""

@@ -22,12 +22,9 @@ def untimed(trial):
 
 
 @pytest.fixture(scope="module")
-def digits():
+def digits(first):
     """Batches of two sizes: 500 = 4·63 + 4·62."""
-    data = load_dataset("digits")
-    return dataclasses.replace(
-        data, train_images=data.train_images[:500], train_labels=data.train_labels[:500]
-    )
+    return first(load_dataset("digits"), 500)
 
 
 def test_a_trial_of_recorded_steps_is_the_same_trial(digits):

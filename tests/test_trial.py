@@ -17,7 +17,7 @@ from secnn.trial import Trial, TrialDiverged
 TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
 
 # Grows by a layer and, when none fits, by channels; halves its learning rate, as eight validation
-# images tie often; spends epochs in the cooldown. With any seed, whatever the processor rounds.
+# images tie often; spends epochs in the cooldown. Seeds 0 to 11 do so in float32 and in bfloat16.
 CONFIG = TrialConfig(
     tau=0.5,
     lam=1e-6,
@@ -37,12 +37,10 @@ CONFIG = TrialConfig(
 
 
 @pytest.fixture(scope="module")
-def digits() -> ImageData:
-    data = load_dataset("digits")
+def digits(first) -> ImageData:
+    data = first(load_dataset("digits"), 500)
     return dataclasses.replace(
         data,
-        train_images=data.train_images[:500],
-        train_labels=data.train_labels[:500],
         validation_images=data.validation_images[:8],
         validation_labels=data.validation_labels[:8],
     )
@@ -122,15 +120,12 @@ def test_a_trial_stopped_after_any_epoch_goes_on_bit_for_bit(digits, whole, stop
     assert_same(whole, finished(resumed))
 
 
-def test_restoring_refuses_another_configuration_and_other_data(digits):
+def test_restoring_refuses_another_configuration_and_other_data(digits, first):
     state = Trial(CONFIG, digits).state()
     with pytest.raises(ValueError, match="another configuration"):
         Trial(dataclasses.replace(CONFIG, tau=3.0), digits).restore(state)
-    fewer = dataclasses.replace(
-        digits, train_images=digits.train_images[:100], train_labels=digits.train_labels[:100]
-    )
     with pytest.raises(ValueError, match="other data"):
-        Trial(CONFIG, fewer).restore(state)
+        Trial(CONFIG, first(digits, 100)).restore(state)
 
 
 def test_records_tell_what_happened(digits, whole):
