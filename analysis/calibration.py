@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.logs import Study, StudyError, command, read_log
-from analysis.plot_growth import MARKERS, OTHER_MARKER, save, title
+from secnn.analysis.logs import Study, StudyError, command, read_log
+from secnn.analysis.plot_growth import MARKERS, OTHER_MARKER, save, title
 
 MEASURES = (
     "predicted_reduction",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.logs import Study, Trial, command
-from analysis.summary import (
+from secnn.analysis.logs import Study, Trial, command
+from secnn.analysis.summary import (
     BEST,
     EXPANSIONS,
     FINAL_PARAMETERS,

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from analysis.logs import Setting, Study, Trial, command
-from analysis.summary import mean_curve
+from secnn.analysis.logs import Setting, Study, Trial, command
+from secnn.analysis.summary import mean_curve
 from secnn.files import replacing
 
 MARKERS = {"AddLayer": "^", "AddChannels": "s"}

@@ -16,10 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from analysis.logs import Setting, Study, Trial, command
-from analysis.make_table import paper_table
-from analysis.plot_growth import colours, parameter_axis, save, title
-from analysis.summary import (
+from secnn.analysis.logs import Setting, Study, Trial, command
+from secnn.analysis.make_table import paper_table
+from secnn.analysis.plot_growth import colours, parameter_axis, save, title
+from secnn.analysis.summary import (
     BEST,
     PARAMETERS_AT_BEST,
     best_epoch,

@@ -9,9 +9,9 @@ from itertools import cycle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.logs import Setting, Study, StudyError, Trial, command
-from analysis.plot_growth import FAMILIES, colours, parameter_axis, save, title
-from analysis.summary import BEST, FINAL_PARAMETERS, Spread, measures, spread
+from secnn.analysis.logs import Setting, Study, StudyError, Trial, command
+from secnn.analysis.plot_growth import FAMILIES, colours, parameter_axis, save, title
+from secnn.analysis.summary import BEST, FINAL_PARAMETERS, Spread, measures, spread
 
 SYMBOLS = {"tau": "τ", "lam": "λ"}
 

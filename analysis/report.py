@@ -9,13 +9,13 @@ from html import escape
 
 import pandas as pd
 
-from analysis import calibration
-from analysis.logs import Study, StudyError, Trial, command, read_log
-from analysis.make_table import NOTE as TABLE_NOTE
-from analysis.make_table import Table, paper_table, seeds_table, settings_table
-from analysis.plot_growth import plot_growth
-from analysis.plot_pareto import plot_pareto
-from analysis.plot_sweep import plot_sweep
+from secnn.analysis import calibration
+from secnn.analysis.logs import Study, StudyError, Trial, command, read_log
+from secnn.analysis.make_table import NOTE as TABLE_NOTE
+from secnn.analysis.make_table import Table, paper_table, seeds_table, settings_table
+from secnn.analysis.plot_growth import plot_growth
+from secnn.analysis.plot_pareto import plot_pareto
+from secnn.analysis.plot_sweep import plot_sweep
 from secnn.files import write_text
 
 FIGURES = {

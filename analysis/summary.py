@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.logs import Study, Trial
+from secnn.analysis.logs import Study, Trial
 
 BEST = "highest validation accuracy (%)"
 PARAMETERS_AT_BEST = "parameters at highest accuracy"

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secnn import TrialConfig, load_dataset, run_trial
-from secnn.data import ImageData
+from secnn.data.dataset import ImageData
 from secnn.kernels import normalize_pool_activate
-from secnn.memory import keep_freed_memory
-from secnn.network import Layer
+from secnn.kernels.memory import keep_freed_memory
+from secnn.network.conv import Layer
 
 MEASURES = ("train_loss", "val_loss", "val_accuracy")
 LAST = 5

@@ -17,8 +17,8 @@ import time
 import torch
 
 from secnn import SECNN, NetworkSpec, TrialConfig, load_dataset
-from secnn.data import ImageData
-from secnn.learner import Learner
+from secnn.data.dataset import ImageData
+from secnn.training.learner import Learner
 
 NETWORKS = {
     "9k": NetworkSpec(),

@@ -26,23 +26,16 @@ import pandas as pd
 import torch
 from accuracy import append, interval
 
-from secnn import (
-    AddChannels,
-    AddLayer,
-    Trial,
-    TrialConfig,
-    checkpoint,
-    load_dataset,
-    score_candidates,
-)
-from secnn.data import ImageData
-from secnn.expansion import Expansion
-from secnn.fisher import FISHERS
-from secnn.learner import Learner
-from secnn.memory import keep_freed_memory
-from secnn.network import count_flops
-from secnn.proposal import PROPOSALS, propose_filters
-from secnn.training import normalize
+from secnn import AddChannels, AddLayer, Trial, TrialConfig, load_dataset, score_candidates
+from secnn.data.batches import normalize
+from secnn.data.dataset import ImageData
+from secnn.growth.expansion import Expansion
+from secnn.growth.proposal import PROPOSALS, propose_filters
+from secnn.kernels.memory import keep_freed_memory
+from secnn.network.network import count_flops
+from secnn.score.fisher import FISHERS
+from secnn.store import checkpoint
+from secnn.training.learner import Learner
 
 FOLDER = Path(__file__).with_name("ground_truth")
 STATES = Path("runs/ground_truth")

@@ -30,7 +30,7 @@ import torch
 from accuracy import interval
 from growth_runs import ARMS, PREFIXES, REGIMES, Regime, Run, retrained
 
-from secnn.memory import keep_freed_memory
+from secnn.kernels.memory import keep_freed_memory
 
 RESULTS = Path(__file__).with_suffix(".csv")
 START = 9_024

@@ -9,15 +9,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from analysis.logs import read_log
-from secnn import Trial, TrialConfig, checkpoint, load_dataset
-from secnn.data import ImageData
-from secnn.expansion import Expansion, from_dict
-from secnn.proposal import propose_filters
-from secnn.training import normalize
-from study.fence import FenceError
-from study.retrain import BUDGETS
-from study.store import TrialStore
+from secnn import Trial, TrialConfig, load_dataset
+from secnn.analysis.logs import read_log
+from secnn.data.batches import normalize
+from secnn.data.dataset import ImageData
+from secnn.growth.expansion import Expansion, from_dict
+from secnn.growth.proposal import propose_filters
+from secnn.store import checkpoint
+from secnn.study.fence import FenceError
+from secnn.study.retrain import BUDGETS
+from secnn.study.store import TrialStore
 
 OUT = Path("runs/growth_quality")
 

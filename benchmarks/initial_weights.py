@@ -25,10 +25,10 @@ from accuracy import append, interval, read
 from growth_runs import REGIMES, grow_at_once
 
 from secnn import Trial
-from secnn.data import ImageData
-from secnn.expansion import AddChannels, AddLayer, Expansion
-from secnn.memory import keep_freed_memory
-from secnn.network import SECNN
+from secnn.data.dataset import ImageData
+from secnn.growth.expansion import AddChannels, AddLayer, Expansion
+from secnn.kernels.memory import keep_freed_memory
+from secnn.network.network import SECNN
 
 REGIME = REGIMES["pilot"]
 TEXTS = ("shape", "variant")

@@ -14,12 +14,12 @@ import statistics
 import torch
 
 from secnn import SECNN, AddChannels, TrialConfig, load_dataset
-from secnn.data import ImageData
-from secnn.gradients import Recording, record
-from secnn.learner import Learner
-from secnn.memory import keep_freed_memory
-from secnn.proposal import PROPOSALS, Site, sites
-from secnn.training import normalize
+from secnn.data.batches import normalize
+from secnn.data.dataset import ImageData
+from secnn.growth.proposal import PROPOSALS, Site, sites
+from secnn.kernels.memory import keep_freed_memory
+from secnn.score.gradients import Recording, record
+from secnn.training.learner import Learner
 
 DRAWS, OTHERS = 3, 2000
 

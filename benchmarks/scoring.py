@@ -24,10 +24,10 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from secnn import SECNN, TrialConfig, load_dataset, natural_expansion_score, score_candidates
-from secnn.learner import Learner
-from secnn.memory import keep_freed_memory
-from secnn.score import propose
-from secnn.training import normalize
+from secnn.data.batches import normalize
+from secnn.growth.candidates import propose
+from secnn.kernels.memory import keep_freed_memory
+from secnn.training.learner import Learner
 
 
 def plain(network: SECNN, images: Tensor, labels: Tensor) -> None:

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import torch
 
 from secnn import Trial, load_dataset
-from secnn.memory import keep_freed_memory
-from study.presets import PRESETS
+from secnn.kernels.memory import keep_freed_memory
+from secnn.training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("train_seconds", "eval_seconds", "score_seconds")

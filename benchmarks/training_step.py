@@ -7,7 +7,7 @@ pipeline of the same round.
 
 usual         PIL images, torchvision transforms, DataLoader, NCHW, element-wise dropout, activation
               before pooling, concatenated skip, a Python loop over parameters for L1
-usual+malloc  the same with `secnn.memory.keep_freed_memory`, as all the following have it
+usual+malloc  the same with `secnn.kernels.memory.keep_freed_memory`, as all the following have it
 reference32   this project in plain PyTorch, float32
 reference     this project in plain PyTorch, default precision (the fallback without a compiler)
 fused32       the fused operator, float32
@@ -33,9 +33,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from secnn import SECNN, NetworkSpec, TrialConfig, load_dataset
-from secnn.data import ImageData
-from secnn.learner import Learner
-from secnn.memory import keep_freed_memory
+from secnn.data.dataset import ImageData
+from secnn.kernels.memory import keep_freed_memory
+from secnn.training.learner import Learner
 
 NETWORKS = {
     "9k": NetworkSpec(),

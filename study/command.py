@@ -9,13 +9,13 @@ import math
 from pathlib import Path
 from typing import NoReturn
 
-from secnn.config import PRECISIONS, TrialConfig
-from secnn.criterion import CRITERIA
-from secnn.data import DATASETS
-from secnn.fisher import FISHERS
+from secnn.data.dataset import DATASETS
+from secnn.growth.criterion import CRITERIA
+from secnn.growth.proposal import PROPOSALS
 from secnn.kernels import KERNELS
-from secnn.proposal import PROPOSALS
-from study.presets import PRESETS
+from secnn.score.fisher import FISHERS
+from secnn.training.config import PRECISIONS, TrialConfig
+from secnn.training.presets import PRESETS
 
 EPILOG = """\
 Exit status: 0 all trials are done; 1 a trial failed; 2 bad input; 130 interrupted.

@@ -7,14 +7,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from secnn import checkpoint
-from secnn.config import TrialConfig
-from secnn.data import ImageData
-from secnn.network import SECNN, count_flops
-from study import retrain
-from study.command import option, reference
-from study.grid import plan
-from study.presets import PRESETS
+from secnn.data.dataset import ImageData
+from secnn.network.network import SECNN, count_flops
+from secnn.store import checkpoint
+from secnn.study import retrain
+from secnn.study.command import option, reference
+from secnn.study.grid import plan
+from secnn.training.config import TrialConfig
+from secnn.training.presets import PRESETS
 
 
 def describe(asked: argparse.Namespace, data: ImageData) -> dict:

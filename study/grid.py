@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from secnn.config import TrialConfig
-from secnn.criterion import THRESHOLDS
+from secnn.growth.criterion import THRESHOLDS
+from secnn.training.config import TrialConfig
 
 
 def trial_key(config: TrialConfig) -> str:

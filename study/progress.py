@@ -10,7 +10,7 @@ from pathlib import Path
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from study.store import TrialStore
+from secnn.study.store import TrialStore
 
 PAUSE = 600
 """Seconds between two estimates of the time that is left."""

@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from secnn import checkpoint
-from secnn.config import TrialConfig
-from study.store import StoreError, TrialStore
+from secnn.store import checkpoint
+from secnn.study.store import StoreError, TrialStore
+from secnn.training.config import TrialConfig
 
 BUDGETS: dict[str, tuple[str, Callable[[list[int]], int]]] = {
     "epochs": ("retrain (epochs)", len),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study import interrupts
+from secnn.study import interrupts
 
 if __name__ == "__main__":
     interrupts.leave_at_once()  # The other imports take seconds.
@@ -14,14 +14,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from secnn.data import ImageData, load_dataset
-from study import retrain
-from study.command import parser
-from study.describe import announce, describe
-from study.fence import Fence, FenceError, holder, is_held
-from study.interrupts import INTERRUPTED, NOTICE
-from study.status import status
-from study.store import (
+from secnn.data.dataset import ImageData, load_dataset
+from secnn.study import retrain
+from secnn.study.command import parser
+from secnn.study.describe import announce, describe
+from secnn.study.fence import Fence, FenceError, holder, is_held
+from secnn.study.interrupts import INTERRUPTED, NOTICE
+from secnn.study.status import status
+from secnn.study.store import (
     NO_ROOM,
     TrialStore,
     expect_folder,
@@ -51,7 +51,7 @@ def command(asked: argparse.Namespace) -> int:
     """Do what was asked; the exit status."""
     if asked.status:
         # pandas takes a second to import.
-        from analysis.logs import newest_study
+        from secnn.analysis.logs import newest_study
 
         print(status(asked.out or newest_study()))
         return 0
@@ -87,7 +87,7 @@ def start(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) ->
         raise FenceError(f"{lock} is held by {holder(lock)}")
     if asked.fresh or unfinished(out, study["trials"]):
         # Ray takes seconds to import: not for bad input, --status or --dry-run.
-        from study.tuning import prepare
+        from secnn.study.tuning import prepare
 
         prepare(asked)
     interrupts.raise_interrupt()
@@ -120,7 +120,7 @@ def train(
     """Run those of the trials `keys` that are not done; `follow` others come after them."""
     left = unfinished(out, keys)
     if left:
-        from study.tuning import tune_trials
+        from secnn.study.tuning import tune_trials
 
         tune_trials(asked, retrain.resolved(out, study, left), data, out, left, follow)
 

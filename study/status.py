@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from study.fence import holder, is_held
-from study.store import TrialStore, read_study
+from secnn.study.fence import holder, is_held
+from secnn.study.store import TrialStore, read_study
 
 
 def status(out: Path) -> str:

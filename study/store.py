@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from secnn import checkpoint
-from secnn.config import TrialConfig
 from secnn.files import replacing, write_text
-from secnn.record import EpochRecord, ExpansionRecord, TrialRecord, table
-from secnn.rungs import Folder
-from secnn.trial import Trial
-from study.fence import Fence
+from secnn.store import checkpoint
+from secnn.store.ladder import Folder
+from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord, table
+from secnn.study.fence import Fence
+from secnn.training.config import TrialConfig
+from secnn.training.trial import Trial
 
 NO_ROOM = "the disk (or a quota) is full, free some and repeat the command to go on"
 
@@ -230,4 +230,6 @@ class TrialStore:
 
 
 def _flat(value: object) -> object:
-    return "-".join(f"{v:g}" for v in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return "-".join(v if isinstance(v, str) else f"{v:g}" for v in value)

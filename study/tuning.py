@@ -18,10 +18,10 @@ import ray
 from ray import tune
 from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
-from secnn.data import ImageData
-from study import interrupts, worker
-from study.describe import trials
-from study.progress import Deaths, ProgressLines
+from secnn.data.dataset import ImageData
+from secnn.study import interrupts, worker
+from secnn.study.describe import trials
+from secnn.study.progress import Deaths, ProgressLines
 
 # The first misses the files that are turned off above, the second recommends Tuner.restore, the
 # third tells how to make the cluster less safe, the last finds a busy machine slow.

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from ray import tune
 
-from secnn.checkpoint import CheckpointError
-from secnn.config import TrialConfig
-from secnn.data import ImageData
-from secnn.memory import keep_freed_memory
-from secnn.trial import Trial, TrialDiverged
-from study.store import StoreError, TrialStore, is_full
+from secnn.data.dataset import ImageData
+from secnn.kernels.memory import keep_freed_memory
+from secnn.store.checkpoint import CheckpointError
+from secnn.study.store import StoreError, TrialStore, is_full
+from secnn.training.config import TrialConfig
+from secnn.training.trial import Trial, TrialDiverged
 
 TAKEOVER_SECONDS = 180
 """How long to wait for the workers of a study that was just killed to go; an NFS server keeps the

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from secnn.data import ImageData, load_dataset
-from secnn.expansion import AddChannels, AddLayer, Expansion
-from secnn.network import SECNN, NetworkSpec
-from secnn.training import normalize, train_epoch
+from secnn.data.batches import normalize
+from secnn.data.dataset import ImageData, load_dataset
+from secnn.growth.expansion import AddChannels, AddLayer, Expansion
+from secnn.network.network import SECNN
+from secnn.network.spec import NetworkSpec
+from secnn.training.epoch import train_epoch
 
 torch.set_num_threads(1)
 

@@ -12,9 +12,10 @@ import torch
 import without_ray
 from studies import command, logs
 
-from secnn import NetworkSpec, Trial, TrialConfig, checkpoint, replay
-from secnn.checkpoint import CheckpointError
-from secnn.data import ImageData
+from secnn import NetworkSpec, Trial, TrialConfig, replay
+from secnn.data.dataset import ImageData
+from secnn.store import checkpoint
+from secnn.store.checkpoint import CheckpointError
 
 CONFIG = TrialConfig(
     criterion="schedule",

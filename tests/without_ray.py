@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from secnn.config import TrialConfig
-from secnn.data import load_dataset
-from secnn.trial import Trial
-from study import retrain
-from study.command import parser
-from study.run import describe
-from study.store import TrialStore, open_study
-from study.worker import identity
+from secnn.data.dataset import load_dataset
+from secnn.study import retrain
+from secnn.study.command import parser
+from secnn.study.run import describe
+from secnn.study.store import TrialStore, open_study
+from secnn.study.worker import identity
+from secnn.training.config import TrialConfig
+from secnn.training.trial import Trial
 
 
 def run(arguments: tuple, out: Path, epochs: int | None = None) -> None:

@@ -1,0 +1,100 @@
+"""Considering an expansion: candidates within the budget, their scores, and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secnn.growth.candidates import Candidate, propose, score_candidates
+from secnn.growth.criterion import CRITERIA
+from secnn.growth.decision import Decision, Growth
+from secnn.growth.expansion import AddChannels, Expansion
+from secnn.growth.settings import GrowthSettings
+from secnn.network.network import SECNN, count_flops
+
+
+@dataclass(frozen=True)
+class Considered:
+    """η_c (None if not scored), every candidate, and what was decided."""
+
+    current: float | None
+    candidates: Sequence[Candidate]
+    decision: Decision
+
+
+def consider(
+    network: SECNN,
+    config: GrowthSettings,
+    scoring_set: tuple[Tensor, Tensor],
+    made: Sequence[Expansion],
+    losses: Sequence[float],
+    seed: int,
+) -> Considered:
+    """Ask the criterion of `config` what to do, having `made` expansions and measured the
+    validation `losses`, one an epoch, so far.
+
+    `scoring_set` holds normalised images and labels; `seed` decides all noise, so that the chosen
+    expansion can be made as it was scored.
+    """
+    expansions = affordable(network, config, channel_step(config, made))
+    if not expansions:
+        return Considered(None, [], Decision(None, "nothing fits"))
+    if config.plateau and not has_slowed(losses, config.plateau):
+        reason = f"training has not slowed in {config.plateau} epochs"
+        return Considered(None, [], Decision(None, reason))
+    criterion = CRITERIA.find(config.criterion)(config)
+    if criterion.scored:
+        current, candidates = score_candidates(
+            network,
+            *scoring_set,
+            expansions,
+            config.lam,
+            config.fisher,
+            config.damping,
+            seed,
+            config.proposal,
+            config.penalty,
+        )
+    else:
+        current = None
+        candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
+    generator = torch.Generator().manual_seed(seed)
+    growth = Growth(losses, made, current, candidates, generator, network.n_parameters)
+    decision = criterion.decide(growth)
+    return Considered(current, candidates, decision)
+
+
+SLOWED = 0.99
+"""A fall of the validation loss by less than this factor counts as no progress."""
+
+
+def has_slowed(losses: Sequence[float], patience: int) -> bool:
+    """Whether the lowest validation loss of the last `patience` epochs is not below `SLOWED` times
+    the lowest before; not where there is none before."""
+    before, since = losses[:-patience], losses[-patience:]
+    return bool(before) and min(since) >= SLOWED * min(before)
+
+
+def channel_step(config: GrowthSettings, made: Sequence[Expansion]) -> int:
+    """Channels that the next `AddChannels` adds, by how many were made."""
+    widened = sum(isinstance(expansion, AddChannels) for expansion in made)
+    return config.channel_steps[min(widened, len(config.channel_steps) - 1)]
+
+
+def affordable(network: SECNN, config: GrowthSettings, step: int) -> list[Expansion]:
+    """The expansions that fit the network and the budgets of `config`."""
+    proposals = propose(network, step, config.expansions)
+    if config.max_parameters is not None:
+        room = config.max_parameters - network.n_parameters
+        proposals = [e for e in proposals if e.added_parameters(network) <= room]
+    if config.max_flops is not None:
+        proposals = [e for e in proposals if _grown_flops(network, e) <= config.max_flops]
+    return proposals
+
+
+def _grown_flops(network: SECNN, expansion: Expansion) -> int:
+    with torch.device("meta"):
+        return count_flops(SECNN(expansion.grown(network.spec)))

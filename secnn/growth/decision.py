@@ -1,0 +1,51 @@
+"""What a criterion may look at, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+
+from secnn.growth.candidates import Candidate
+from secnn.growth.expansion import Expansion
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a criterion may look at.
+
+    Attributes:
+        losses: validation loss after each epoch so far.
+        expansions: those made so far, in order.
+        current: η_c of the network, None if the criterion does not ask for scores.
+        candidates: every expansion that fits, at least one.
+        generator: source of randomness.
+        parameters: of the network, p.
+    """
+
+    losses: Sequence[float]
+    expansions: Sequence[Expansion]
+    current: float | None
+    candidates: Sequence[Candidate]
+    generator: torch.Generator
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The expansion to make, or None, and why."""
+
+    expansion: Expansion | None
+    reason: str
+
+
+class Criterion(Protocol):
+    """`scored` tells whether `decide` reads scores, which cost a few forward passes."""
+
+    scored: ClassVar[bool]
+
+    def decide(self, growth: Growth) -> Decision:
+        """Which expansion to make now. Not called during the cooldown, nor where nothing fits."""
+        ...

@@ -1,0 +1,48 @@
+"""What decides a network's growth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GrowthSettings:
+    """When, where and by what a network grows; the defaults are the paper's (arXiv:2401.05686,
+    sections 3 and 4).
+
+    Attributes:
+        criterion: a key of `secnn.growth.criterion.CRITERIA`.
+        tau: threshold τ of the criterion, for `natural` on η/η_c.
+        lam: size penalty λ, in 1/parameters²; without a unit if `penalty` is "relative". Read by
+            `natural`, `density` and `balanced`.
+        penalty: a key of `secnn.growth.candidates.PENALTIES`, what λ is a price of.
+        expansions: keys of `secnn.growth.expansion.EXPANSIONS`: the kinds that are candidates, in
+            the order in which they are listed.
+        cooldown: epochs after an expansion in which none is considered, and over which an added
+            layer's slope is lowered from 1; the controls (`secnn.growth.controls`) grow whenever it
+            is over.
+        channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
+            for all further ones.
+        plateau: if above 0, the criterion is asked only when validation loss has not fallen for so
+            many epochs (`secnn.growth.consideration.has_slowed`).
+        score_samples: training images that scores are computed from, N.
+        fisher: a key of `secnn.score.fisher.FISHERS`.
+        damping: see `natural_expansion_score`; None for that of the `fisher`.
+        proposal: a key of `secnn.growth.proposal.PROPOSALS`: the filters of new channels.
+        max_parameters, max_flops: expansions that would exceed them are not considered.
+    """
+
+    criterion: str = "natural"
+    tau: float = 2.0
+    lam: float = 0.0
+    penalty: str = "absolute"
+    expansions: tuple[str, ...] = ("AddLayer", "AddChannels")
+    cooldown: int = 10
+    channel_steps: tuple[int, ...] = (2, 4)
+    plateau: int = 0
+    score_samples: int = 512
+    fisher: str = "diagonal"
+    damping: float | None = None
+    proposal: str = "noise"
+    max_parameters: int | None = None
+    max_flops: int | None = None

@@ -1,0 +1,186 @@
+"""Networks for other programs: ONNX and safetensors files.
+
+`python -m secnn.export CHECKPOINT FILE.onnx` or `... FILE.safetensors` does the same. Both need
+packages of their own: `pip install onnx onnxscript`, `pip install safetensors`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from secnn.files import replacing
+from secnn.network.network import SECNN
+from secnn.store import checkpoint
+from secnn.store.checkpoint import CheckpointError
+
+KEY = "secnn"
+"""Under which a safetensors file's header holds the description of the network."""
+
+DESCRIPTION = ("format", "start", "spec", "versions", "expansions", "data", "metrics")
+
+
+def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
+    """Write the network as ONNX, in evaluation mode; returns what was written.
+
+    The model maps `images`, normalised floats batch×C×H×W, to `logits`, batch×classes, for any
+    batch. Its metadata are `spec` and `versions`, and from a checkpoint `class_names`, `mean` and
+    `std` (of the normalisation, in units where 255 is 1), all as JSON.
+
+    Args:
+        source: a checkpoint's path, or a network, which stays as it is.
+
+    Raises:
+        ImportError: onnx or onnxscript is missing.
+        CheckpointError, FileNotFoundError, OSError: `source` cannot be read, `file` not written.
+    """
+    onnx, _ = _needed("onnx", "onnxscript")
+    content, network = _content(source)
+    spec = network.spec
+    # Two images: a batch of one would be taken for a constant.
+    images = torch.zeros(2, spec.input_channels, *spec.image_size)
+    program = torch.onnx.export(
+        network,
+        (images,),
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        verbose=False,
+    )
+    model = _without_traces(program.model_proto)
+    onnx.helper.set_model_props(model, _metadata(content))
+    _write(file, model.SerializeToString())
+    return network
+
+
+def to_safetensors(source: str | Path | SECNN, file: str | Path) -> SECNN:
+    """Write the network as safetensors; returns what was written. Arguments as in `to_onnx`.
+
+    The file's tensors are the state dict's. Its header holds as JSON, under `secnn`, what a
+    checkpoint holds besides (see `secnn.store.checkpoint.describe`) and the slopes of the layers.
+
+    Raises:
+        ImportError: safetensors is missing.
+        CheckpointError, FileNotFoundError, OSError: as in `to_onnx`.
+    """
+    (safetensors,) = _needed("safetensors.torch")
+    content, network = _content(source)
+    state = network.state_dict()
+    tensors = {name: v.contiguous() for name, v in state.items() if torch.is_tensor(v)}
+    about = {key: content[key] for key in DESCRIPTION if key in content}
+    about["network"] = {name: v for name, v in state.items() if name not in tensors}
+    _write(file, safetensors.save(tensors, {KEY: json.dumps(about)}))
+    return network
+
+
+def from_safetensors(file: str | Path) -> SECNN:
+    """The network that `to_safetensors` wrote, bit for bit, in evaluation mode.
+
+    Raises:
+        ImportError: safetensors is missing.
+        CheckpointError: the file is damaged, foreign, or of a newer format.
+        FileNotFoundError: there is no such file.
+    """
+    return checkpoint.rebuild(read_safetensors(file), file)
+
+
+def read_safetensors(file: str | Path) -> dict:
+    """The content of a safetensors file in the form of `secnn.store.checkpoint.read`; errors as in
+    `from_safetensors`."""
+    (safetensors,) = _needed("safetensors")
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"file: no file {file}")
+    try:
+        with safetensors.safe_open(file, "pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            content = json.loads(stored.metadata()[KEY])
+        content["network"] |= tensors
+    except Exception as error:  # several kinds, one of which is safetensors' own
+        raise CheckpointError(
+            f"file: {file} is damaged or not one that secnn.export wrote "
+            f"({type(error).__name__}); use another file"
+        ) from None
+    checkpoint.check_format(content, file)
+    return content
+
+
+FORMATS: dict[str, Callable[[str | Path | SECNN, str | Path], SECNN]] = {
+    ".onnx": to_onnx,
+    ".safetensors": to_safetensors,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m secnn.export",
+        description="Write the network of a checkpoint for other programs.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pt file, say of a ladder")
+    parser.add_argument("file", metavar="FILE", help=f"to write: *{' or *'.join(FORMATS)}")
+    asked = parser.parse_args(arguments)
+    try:
+        network = _writer(asked.file)(asked.checkpoint, asked.file)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{asked.file}: {network.n_parameters:,} parameters")
+    return 0
+
+
+def _writer(file: str) -> Callable[[str | Path | SECNN, str | Path], SECNN]:
+    suffix = Path(file).suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"file: expected a name ending in {' or '.join(FORMATS)}, got {file}")
+    return FORMATS[suffix]
+
+
+def _needed(*names: str) -> list[ModuleType]:
+    try:
+        return [importlib.import_module(name) for name in names]
+    except ModuleNotFoundError as error:
+        packages = " ".join(name.partition(".")[0] for name in names)
+        raise ImportError(
+            f"export: the package {error.name} is missing: pip install {packages}"
+        ) from None
+
+
+def _content(source: str | Path | SECNN) -> tuple[dict, SECNN]:
+    """A checkpoint's content, and its network: a copy, in evaluation mode, on the CPU."""
+    if isinstance(source, SECNN):
+        content = checkpoint.describe_network(source)
+        return content, checkpoint.rebuild(content, "source")
+    content = checkpoint.read(source)
+    return content, checkpoint.rebuild(content, source)
+
+
+def _without_traces(model):
+    """`model`, an onnx.ModelProto, without the notes on each node's source: folders and code."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    return model
+
+
+def _metadata(content: dict) -> dict[str, str]:
+    data = content.get("data", {})
+    about = {name: data[name] for name in ("class_names", "mean", "std") if name in data}
+    about |= {name: content[name] for name in ("spec", "versions")}
+    return {name: json.dumps(value) for name, value in about.items()}
+
+
+def _write(file: str | Path, content: bytes) -> None:
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Everything that decides a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from secnn.growth.candidates import PENALTIES
+from secnn.growth.criterion import CRITERIA
+from secnn.growth.expansion import EXPANSIONS
+from secnn.growth.proposal import PROPOSALS
+from secnn.growth.settings import GrowthSettings
+from secnn.kernels import KERNELS
+from secnn.network.cells import CELLS
+from secnn.network.spec import NetworkSpec
+from secnn.score.fisher import FISHERS
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrialConfig(GrowthSettings):
+    """A trial's settings; the defaults are the paper's (arXiv:2401.05686, section 4).
+
+    Attributes:
+        seed: decides the weights, the order of the images, dropout and the noise of growth.
+        epochs: passes over the training images.
+        batch_size: images a step; the epoch is cut into equal batches of at most this many.
+        learning_rate: Adam's, at the start.
+        patience: epochs without better validation accuracy after which the learning rate halves.
+            An expansion keeps the rate and the best accuracy, and starts the count anew.
+        decay: part of the epochs, at the end, over which the learning rate falls linearly to zero
+            and nothing grows; 0 is the paper's.
+        l1: weight of the sum of absolute parameters in the loss.
+        cell: a key of `secnn.network.cells.CELLS`, what blocks are made of.
+        dropout, head_dropout, negative_slope, channels: the network's, see `NetworkSpec`.
+        layers: of each block at the start; the last entry holds for all further blocks.
+        capacity: the most layers in a block (the paper's N).
+        kernel: "fused" on CPUs, "reference" (plain PyTorch), "auto" (fused on a CPU where it can be
+            built, else reference), or "graph": the reference, recorded once an epoch and replayed,
+            on a GPU as a CUDA graph.
+        precision: "float32", "bfloat16", or "auto".
+        targets: validation accuracies, in per cent, at whose first reaching the network is kept.
+
+    Those of growth are described in `GrowthSettings`.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    seed: int = 0
+    epochs: int = 300
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    patience: int = 15
+    decay: float = 0.0
+    l1: float = 1e-5
+    cell: str = "conv"
+    dropout: float = 0.1
+    head_dropout: float = 0.05
+    negative_slope: float = 0.01
+    channels: tuple[int, ...] = (16, 16, 16)
+    layers: tuple[int, ...] = (1,)
+    capacity: int = 10
+    kernel: str = "auto"
+    precision: str = "auto"
+    targets: tuple[float, ...] = (60, 65, 70, 75, 80, 85, 90)
+
+    def __post_init__(self) -> None:
+        for name in ("expansions", "channel_steps", "channels", "layers", "targets"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, known in _CHOICES.items():
+            _expect(name, getattr(self, name) in known, f"one of {', '.join(known)}", self)
+        known = ", ".join(EXPANSIONS)
+        kinds = bool(self.expansions) and all(kind in EXPANSIONS for kind in self.expansions)
+        _expect("expansions", kinds, f"some of {known}", self)
+        for name in _POSITIVE:
+            _expect(name, getattr(self, name) > 0, "a number above 0", self)
+        # An epoch is cut into equal batches: of 2 images at most, one could be left with 1 alone,
+        # of which batch norm knows no variance.
+        _expect("batch_size", self.batch_size >= 3, "at least 3", self)
+        for name in _NOT_NEGATIVE:
+            _expect(name, getattr(self, name) >= 0, "0 or more", self)
+        for name in ("dropout", "head_dropout", "decay"):
+            _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
+        _expect("negative_slope", 0 < self.negative_slope <= 1, "in (0, 1]", self)
+        for name in ("channel_steps", "channels", "layers"):
+            entries = getattr(self, name)
+            counts = [isinstance(entry, int) and entry >= 1 for entry in entries]
+            _expect(name, bool(counts) and all(counts), "whole numbers of at least 1", self)
+        fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
+        expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
+        _expect("layers", fits, expected, self)
+        for name in ("max_parameters", "max_flops", "damping"):
+            value = getattr(self, name)
+            _expect(name, value is None or value > 0, "a number above 0, or none", self)
+        _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
+
+    @property
+    def decay_epochs(self) -> int:
+        """Epochs at the end in which the learning rate falls."""
+        return round(self.decay * self.epochs)
+
+    def rate_factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in `epoch`, counted from 1."""
+        return min(1.0, (self.epochs - epoch + 1) / (self.decay_epochs + 1))
+
+    def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
+        """The starting network's shape, for images C×H×W.
+
+        Raises:
+            ValueError: the images are too small for so many blocks.
+        """
+        further = len(self.channels) - len(self.layers)
+        return NetworkSpec(
+            input_channels=image_shape[0],
+            image_size=image_shape[1:],
+            classes=classes,
+            channels=self.channels,
+            layers=self.layers + self.layers[-1:] * further,
+            capacity=self.capacity,
+            dropout=self.dropout,
+            head_dropout=self.head_dropout,
+            negative_slope=self.negative_slope,
+            cell=self.cell,
+        )
+
+    def to_dict(self) -> dict:
+        """The fields as JSON types."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> TrialConfig:
+        """The inverse of `to_dict`."""
+        return cls(**fields)
+
+
+# The registries themselves: what is added to them later counts.
+_CHOICES = {
+    "criterion": CRITERIA,
+    "cell": CELLS,
+    "fisher": FISHERS,
+    "proposal": PROPOSALS,
+    "penalty": PENALTIES,
+    "kernel": KERNELS,
+    "precision": PRECISIONS,
+}
+_POSITIVE = (
+    "tau",
+    "epochs",
+    "capacity",
+    "learning_rate",
+    "patience",
+    "score_samples",
+)
+_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1", "plateau")
+
+
+def _expect(name: str, condition: bool, expected: str, config: TrialConfig) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {getattr(config, name)!r}")

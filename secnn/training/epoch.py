@@ -1,0 +1,111 @@
+"""One epoch of training, evaluation, and the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from secnn.data.batches import batches
+from secnn.data.dataset import ImageData
+from secnn.network.prediction import logits_of
+from secnn.training.graph import Graph, ReplayedStep
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross-entropy, and accuracy in per cent."""
+
+    loss: float
+    accuracy: float
+
+
+class Step:
+    """One training step; called with normalised images and labels, it returns, without waiting for
+    the device, the sum of the cross-entropies and the number of hits.
+
+    Minimises cross-entropy + l1·Σ|θ|. With precision "bfloat16" convolutions and linear layers
+    compute in it; weights, batch-norm statistics and the loss stay in float32.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimizer: Optimizer, l1: float, precision: str = "float32"
+    ) -> None:
+        self.network, self.optimizer, self.l1, self.precision = network, optimizer, l1, precision
+        self.parameters = list(network.parameters())
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        with mixed(images.device, self.precision):
+            logits = self.network(images).float()
+        loss = F.cross_entropy(logits, labels)
+        penalty = torch.cat([p.flatten() for p in self.parameters]).abs().sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + self.l1 * penalty).backward()
+        self.optimizer.step()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        return torch.stack([loss.detach() * len(labels), hits])
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: Optimizer,
+    data: ImageData,
+    batch_size: int,
+    l1: float,
+    precision: str = "float32",
+    graph: Callable[[], Graph] | None = None,
+) -> Metrics:
+    """One pass over the training images, by `Step`, recorded and replayed if there is a `graph`;
+    the metrics are those of the passing batches."""
+    network.train()
+    step = Step(network, optimizer, l1, precision)
+    run = ReplayedStep(step, graph) if graph else step
+    sums = [run(images, labels) for images, labels in batches(data, batch_size)]
+    return _metrics(sums, len(data.train_images))
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, images: Tensor, labels: Tensor, data: ImageData) -> Metrics:
+    """Loss and accuracy on uint8 `images`, see `logits_of`."""
+    found, sums = logits_of(network, images, data), []
+    for logits, theirs in zip(found, labels.split([len(b) for b in found]), strict=True):
+        loss = F.cross_entropy(logits, theirs, reduction="sum")
+        sums.append(torch.stack([loss, (logits.argmax(1) == theirs).sum()]))
+    return _metrics(sums, len(images))
+
+
+def _metrics(sums: list[Tensor], count: int) -> Metrics:
+    """From each batch's sum of losses and number of hits."""
+    loss, hits = torch.stack(sums).double().sum(0).tolist()
+    return Metrics(loss / count, 100 * hits / count)
+
+
+def mixed(device: torch.device, precision: str) -> AbstractContextManager:
+    """Autocast to bfloat16 on `device` if `precision` says so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """ "auto" → "bfloat16" where the processor computes in it natively, else "float32"."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if device.type == "cpu" and native else "float32"
+
+
+def plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:
+    """Halve the learning rate after `patience` epochs without better validation accuracy."""
+    return ReduceLROnPlateau(optimizer, "max", 0.5, patience - 1, threshold=0, min_lr=0)
+
+
+def restart_patience(scheduler: ReduceLROnPlateau) -> None:
+    """After an expansion: the rate and the best accuracy stay, the count of bad epochs restarts."""
+    scheduler.num_bad_epochs = 0

@@ -1,0 +1,53 @@
+"""A network from a file tells the classes of raw images."""
+
+import pytest
+import torch
+
+from secnn import Trial, TrialConfig, load_dataset, load_within, predict
+from secnn.network.network import SECNN
+from secnn.store.ladder import Folder
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """A ladder of a finished trial, and its test accuracy."""
+    folder = tmp_path_factory.mktemp("trial") / "ladder"
+    config = TrialConfig(criterion="never", epochs=2, batch_size=64, channels=(4, 4, 4))
+    trial = Trial(config, digits, "cpu", Folder(folder))
+    while not trial.done:
+        trial.step()
+    return folder, trial.finish().test_accuracy
+
+
+def test_predictions_have_the_accuracy_that_the_trial_measured(trained, digits):
+    folder, accuracy = trained
+    network = load_within(folder)
+    probabilities = predict(network, digits.test_images)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(probabilities)))
+    hits = (probabilities.argmax(1) == digits.test_labels).double().mean().item()
+    assert 100 * hits == pytest.approx(accuracy)
+    assert network.data["class_names"] == list(digits.class_names)
+
+
+def test_predicting_leaves_no_trace(trained, digits):
+    network = load_within(trained[0]).train()
+    before = {k: v.clone() for k, v in network.state_dict().items() if torch.is_tensor(v)}
+    predict(network, digits.test_images[:3])
+    assert network.training
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items() if k in before)
+
+
+def test_what_cannot_be_predicted_is_refused(trained, digits):
+    network = load_within(trained[0])
+    assert predict(network, digits.test_images[:0]).shape == (0, 10)
+    with pytest.raises(ValueError, match=r"^images: expected torch.uint8 \(N, 1, 32, 32\), got"):
+        predict(network, digits.test_images.float())
+    with pytest.raises(ValueError, match=r"^images: .*got torch.uint8 \(5, 1, 16, 16\)"):
+        predict(network, digits.test_images[:5, :, :16, :16])
+    with pytest.raises(ValueError, match=r"^network: expected one that"):
+        predict(SECNN(input_channels=1), digits.test_images)

@@ -1,0 +1,262 @@
+"""The command line: what it asks for, and one clear line for bad input."""
+
+import io
+import json
+import tomllib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from studies import ROOT, command
+
+from secnn import load_dataset
+from secnn.study.command import parser, reference
+from secnn.study.describe import describe
+from secnn.study.run import main
+from secnn.study.store import StoreError, open_study, read_study
+from secnn.training.presets import PRESETS
+
+PAPER = PRESETS["paper"].reference
+
+
+def asked(*arguments):
+    return reference(parser().parse_args(arguments), PAPER)
+
+
+def test_options_change_the_reference():
+    config = asked("--epochs", "7", "--seed-offset", "10", "--max-parameters", "30000")
+    assert (config.epochs, config.seed, config.max_parameters) == (7, 10, 30000)
+    config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "penalty=relative")
+    assert (config.tau, config.channel_steps, config.channels) == (1.5, (4,), (8, 8))
+    assert config.penalty == "relative"
+    config = asked("--proposal", "random", "--fisher", "exact", "--set", "damping=3e-3")
+    assert (config.proposal, config.fisher, config.damping) == ("random", "exact", 3e-3)
+    assert asked() == PAPER
+
+
+BAD = {
+    "an unknown preset": (["--preset", "huge"], "--preset"),
+    "a negative threshold": (["--tau", "-1"], "--tau"),
+    "a threshold that is no number": (["--tau", "nan"], "--tau"),
+    "an infinite lambda": (["--lam", "inf"], "--lam"),
+    "no samples": (["--num-samples", "0"], "--num-samples"),
+    "half a sample": (["--num-samples", "1.5"], "--num-samples"),
+    "an unknown criterion": (["--criterion", "magic"], "--criterion"),
+    "an unknown setting": (["--set", "colour=red"], "--set"),
+    "a setting of the wrong kind": (["--set", "batch_size=many"], "--set"),
+    "a setting that is no number": (["--set", "channels=(1,'a')"], "--set"),
+    "a damping of nothing": (["--set", "damping=0"], "damping"),
+    "an infinite setting": (["--set", "tau=1e999"], "--set"),
+    "half a channel": (["--dataset", "digits", "--set", "channels=16,16.5,16"], "channels"),
+    "a setting with an option": (["--set", "criterion=never"], "use --criterion"),
+    "a setting with two words": (["--set", "max_flops=9000000"], "use --max-flops"),
+    "a seed that is set": (["--set", "seed=3"], "use --seed-offset"),
+    "parameters below the start": (["--dataset", "digits", "--max-parameters", "10"], "8736"),
+    "FLOPs below the start": (["--dataset", "digits", "--max-flops", "10"], "--max-flops"),
+    "too many blocks": (["--dataset", "digits", "--set", "channels=4,4,4,4,4,4"], "image_size"),
+    "batches of one": (["--dataset", "digits", "--set", "batch_size=1"], "batch_size"),
+    "a setting out of its range": (["--set", "learning_rate=-1"], "learning_rate"),
+    "an unknown dataset": (["--dataset", "mnist-but-wrong"], "mnist-but-wrong"),
+    "a missing folder": (["--dataset", "./no/such/folder"], "no/such/folder"),
+    "status of no study": (["--status", "--out", "no-such-study"], "no-such-study"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_one_line_and_status_2(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, named = BAD[case]
+    try:
+        code = main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert named in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def parquet(path, images, labels):
+    rows = {"img": [{"bytes": data, "path": None} for data in images], "label": labels}
+    names = {"info": {"features": {"label": {"names": ["a", "b"]}}}}
+    table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps(names)})
+    pq.write_table(table, path)
+
+
+def jpeg(shade):
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), (shade, 0, 0)).save(file, "JPEG")
+    return file.getvalue()
+
+
+JPEGS = [jpeg(shade) for shade in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "row"),
+    [
+        (JPEGS, [*([0, 1] * 9), 0, 2], "row 19"),
+        ([*JPEGS[:12], b"no jpeg", *JPEGS[13:]], [0, 1] * 10, "row 12"),
+    ],
+    ids=["label out of range", "corrupt image"],
+)
+def test_bad_images_are_named_by_row(images, labels, row, tmp_path):
+    parquet(tmp_path / "train.parquet", images, labels)
+    parquet(tmp_path / "test.parquet", JPEGS, [0, 1] * 10)
+    run = command("study/run.py", "--dataset", tmp_path, "--out", tmp_path / "out")
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert row in run.stderr
+    assert "train.parquet" in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_where_nothing_answers_gives_one_line(tmp_path):
+    arguments = ("--preset", "quick", "--dataset", "digits", "--address", "127.0.0.1:9")
+    run = command("study/run.py", *arguments, "--out", tmp_path / "out")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: --address: no Ray at 127.0.0.1:9")
+    assert run.stderr.count("\n") == 1
+
+
+def test_mirroring_is_told_and_a_study_without_it_is_another(
+    tmp_path, capsys, make_data, monkeypatch
+):
+    data = make_data(size=(32, 32), flip=True)
+    monkeypatch.setattr("secnn.study.run.load_dataset", lambda *_: data)
+    asked = ["--dry-run", "--out", str(tmp_path / "out")]
+    assert main(asked) == 0
+    assert "mirrors images" in capsys.readouterr().out
+    open_study(tmp_path / "out", describe(parser().parse_args(asked), data))
+    assert main(asked) == 0
+    capsys.readouterr()
+    assert main([*asked, "--no-flip"]) == 2
+    assert "(dataset flip: true there, false asked for)" in capsys.readouterr().err
+
+
+def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path):
+    shown = command("study/run.py", "--help")
+    assert shown.returncode == 0
+    assert all(f"{group}:" in shown.stdout for group in ("what to run", "data", "where and how"))
+    dry = command("study/run.py", "--dataset", "digits", "--dry-run", "--out", tmp_path / "out")
+    assert dry.returncode == 0
+    assert dry.stdout.count("criterion=balanced") == 12
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_folder_for_another_study_is_refused(tmp_path, capsys):
+    arguments = parser().parse_args(["--preset", "quick", "--dataset", "digits"])
+    data = load_dataset("digits")
+    open_study(tmp_path / "out", describe(arguments, data))
+    before = (tmp_path / "out" / "study.json").read_bytes()
+    out = ["--out", str(tmp_path / "out"), "--dataset", "digits"]
+    for other in (["--preset", "quick", "--epochs", "3"], ["--preset", "paper"]):
+        assert main([*other, *out]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "another study" in error
+    open_study(tmp_path / "out", describe(arguments, data))  # The same one is welcome.
+    assert (tmp_path / "out" / "study.json").read_bytes() == before
+    assert read_study(tmp_path / "out")["preset"] == "quick"
+
+    older = json.loads(before)
+    for fields in older["trials"].values():
+        del fields["penalty"]  # As if the setting had come since, with this default.
+    (tmp_path / "out" / "study.json").write_text(json.dumps(older))
+    open_study(tmp_path / "out", describe(arguments, data))
+
+
+def stored(out, *options):
+    """`out` with the study.json of `options`; these, to repeat."""
+    options = ["--preset", "quick", "--dataset", "digits", "--out", str(out), *options]
+    asked = parser().parse_args(options)
+    open_study(out, describe(asked, load_dataset("digits")))
+    return options
+
+
+def test_a_study_can_get_more_trials(tmp_path):
+    out = tmp_path / "out"
+    options = stored(out)
+    before = read_study(out)["trials"]
+    stored(out, "--num-samples", "6", "--criterion", "never", "--retrain")
+    after = read_study(out)
+    assert list(after["trials"])[:5] == list(before)[:5]
+    assert len(after["trials"]) == len(before) + 1 + 6 + 12
+    assert before.items() <= after["trials"].items()
+    assert len(after["retrain"]) == 12
+    with pytest.raises(StoreError, match=r"a trial less: criterion=.*,seed=5\)"):
+        open_study(out, describe(parser().parse_args(options), load_dataset("digits")))
+    assert read_study(out) == after
+    assert [path.name for path in out.iterdir()] == ["study.json"]
+
+
+def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path):
+    out = tmp_path / "out"
+    options = stored(out, "--num-samples", "2", "--tau", "--lam")
+    first, second = read_study(out)["trials"]
+    (out / "trials" / first).mkdir(parents=True)
+    (out / "trials" / first / "DONE").touch()
+    before = (out / "study.json").read_bytes()
+    dry = command("study/run.py", *options, "--dry-run", "--num-samples", "3")
+    lines = [line.split() for line in dry.stdout.splitlines() if line.startswith("criterion=")]
+    assert dry.returncode == 0
+    assert lines == [[first, "done"], [second], [second.replace("seed=1", "seed=2")]]
+    less = command("study/run.py", *options, "--dry-run", "--seed-offset", "1")
+    assert less.returncode == 2
+    assert less.stderr.count("\n") == 1
+    assert f"a trial less: {first}, a trial more: {second[:-1]}2" in less.stderr
+    assert read_study(out)["command"] in less.stderr
+    assert "--fresh" in less.stderr
+    assert (out / "study.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_refused_changes_nothing_on_the_disk(tmp_path):
+    """Not even where Ray has to be asked first."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    options = stored(old)
+    before = (old / "study.json").read_bytes()
+    for more in (["--fresh"], ["--out", str(new)]):
+        run = command("study/run.py", *options, "--cpus-per-trial", "4096", *more)
+        assert run.returncode == 2, run.stdout + run.stderr
+        assert run.stderr.startswith("error: --cpus-per-trial: expected at most ")
+        assert run.stderr.count("\n") == 1
+    assert (old / "study.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("more", [[], ["--fresh"]], ids=["as it is", "fresh"])
+@pytest.mark.parametrize("out", ["a.txt", "a.txt/out", "."])
+def test_a_folder_of_something_else_is_refused(out, more, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("precious")
+    assert main(["--dataset", "digits", "--out", str(tmp_path / out), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --out: ")
+    assert "is a file" in error or "holds files but no study" in error
+    assert [p.name for p in tmp_path.parent.glob(f"*{tmp_path.name}*")] == [tmp_path.name]
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["precious"]
+
+
+def test_settings_that_small_data_changes_are_told(tmp_path, capsys):
+    options = ["--preset", "paper", "--dataset", "digits", "--dry-run", "--num-samples", "1"]
+    options = [*options, "--tau", "--lam", "--retrain", "--out", str(tmp_path / "out")]
+    assert main(options) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("3 trials of preset paper on ")
+    assert "2 trials × 30 epochs, and 1 more for as many FLOPs. " in shown
+    assert "epochs 30 instead of 300, batch_size 128 instead of 512" in shown
+    line = shown.splitlines()[1]
+    back = line[line.index("--epochs") :].split()
+    assert back == ["--epochs", "300", "--set", "batch_size=512", "score_samples=512"]
+    assert main([*(o for o in options if o != "--retrain"), *back]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 trial of preset paper on ")
+    assert shown.splitlines()[1] == "1 trial × 300 epochs."
+
+
+def test_the_test_extra_has_what_the_tests_import():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any(r.startswith("pytest") for r in extras["optional-dependencies"]["test"])

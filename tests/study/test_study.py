@@ -1,0 +1,221 @@
+"""Studies as users run them: real Ray, real files, real subprocesses."""
+
+import json
+import re
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import without_ray
+from studies import command, logs, popen
+
+from secnn import ladder, load_within, replay
+from secnn.store import checkpoint
+from secnn.study.store import TrialStore
+
+QUICK = ("--preset", "quick", "--dataset", "digits", "--epochs", "4")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("studies") / "quick"
+    arguments = (*QUICK, "--num-samples", "2", "--criterion", "never", "--out", out)
+    run = command("study/run.py", *arguments)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return out, arguments, run.stdout
+
+
+def keys(out):
+    return list(json.loads((out / "study.json").read_text())["trials"])
+
+
+def test_the_terminal_tells_what_runs_and_what_came_of_it(study):
+    out, _, shown = study
+    assert len(keys(out)) == 6
+    for key in keys(out):
+        assert sum(line.startswith(key) and "epoch" in line for line in shown.splitlines()) == 4
+    assert "-> AddLayer" in shown
+    assert "6 of 6 trials are done" in shown
+    assert "6 trials to run" in shown
+    told = r"About \d+ minutes? left at the sizes that the networks have now, 2 at"
+    assert len(re.findall(told, shown)) == 1
+
+
+def test_the_results_folder_is_complete(study):
+    out, _, _ = study
+    for key in keys(out):
+        store = TrialStore(out, key, {})
+        assert store.done
+        assert not store.error.exists()
+        assert checkpoint.load(store.last).n_parameters >= 8736
+        epochs = pq.read_table(out / "logs" / "epochs" / f"{key}.parquet").to_pylist()
+        assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
+        assert {row["trial"] for row in epochs} == {key}
+        (trial,) = pq.read_table(out / "logs" / "trials" / f"{key}.parquet").to_pylist()
+        assert trial["best_val_accuracy"] == max(row["val_accuracy"] for row in epochs)
+        assert trial["test_accuracy"] == store.ladder["best"]["metrics"]["test_accuracy"]
+        assert trial["expansions"] == sum(row["expansion"] is not None for row in epochs)
+    grown = [row for rows in logs(out).values() for row in rows if row.get("expansion")]
+    assert grown
+    assert all(row["logit_change"] < 0.01 for row in grown)
+
+
+def test_all_logs_of_a_kind_have_one_schema(study):
+    out, _, _ = study
+    for kind in ("epochs", "expansions"):
+        paths = list((out / "logs" / kind).glob("*.parquet"))
+        assert len({pq.read_schema(path).remove_metadata() for path in paths}) == 1
+
+
+def test_the_ladder_of_a_study_can_be_climbed(study):
+    out, _, _ = study
+    rows = ladder(out)
+    assert {row["trial"] for row in rows} == set(keys(out))
+    assert all(row["test_accuracy"] is not None for row in rows)
+    assert load_within(out, max_parameters=9000).n_parameters == 8736
+
+
+def test_the_audit_log_and_the_checkpoint_replay_into_the_trained_network(study):
+    out, _, _ = study
+    grown = 0
+    for key in keys(out):
+        trained = checkpoint.load(out / "trials" / key / "last.pt").spec
+        assert replay(out / "logs" / "expansions" / f"{key}.parquet").spec == trained
+        assert replay(out / "trials" / key).spec == trained
+        grown += trained.layers != (1, 1, 1)
+    assert grown
+
+
+def test_the_same_command_again_starts_nothing(study):
+    out, arguments, _ = study
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    run = command("study/run.py", *arguments)
+    assert run.returncode == 0
+    assert "epoch   1" not in run.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
+
+
+def test_status_reads_the_files_alone(study):
+    out, _, _ = study
+    run = command("study/run.py", "--status", "--out", out)
+    assert run.returncode == 0
+    assert "6 of 6 trials are done" in run.stdout
+    assert all(any(line.startswith(key) for line in run.stdout.splitlines()) for key in keys(out))
+
+
+def test_a_second_study_in_the_same_folder_waits_for_the_first(study):
+    out, arguments, _ = study
+    from secnn.study.fence import Fence
+
+    with Fence(out.with_name(f".{out.name}.lock")):
+        run = command("study/run.py", *arguments)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ")
+    assert "is held by" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupting_loses_nothing_and_tells_how_to_go_on(name, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("--preset", "quick", "--dataset", "digits", "--epochs", "30", "--num-samples", "1")
+    arguments = (*arguments, "--tau", "--lam", "--out", out)
+    with popen("study/run.py", *arguments) as process:
+        log = next(_epochs(out))
+        process.send_signal(getattr(signal, name))
+        shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, shown
+    assert "repeat the command to go on" in shown
+    assert "Traceback" not in shown
+    rows = pq.read_table(log).num_rows
+    assert 1 <= rows < 30
+    assert (
+        len(checkpoint.read(out / "trials" / log.stem / "last.pt")["training"]["records"]) >= rows
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_study_that_is_interrupted_before_it_begins_leaves_nothing(name, tmp_path):
+    """Within the imports, when the command has told what will run, and while Ray starts."""
+    waits = (lambda p: _imports(p, "torch"), lambda p: p.stdout.readline(), _starts_ray)
+    for wait in waits:
+        with popen("study/run.py", *QUICK, "--out", tmp_path / "out") as process:
+            wait(process)
+            process.send_signal(getattr(signal, name))
+            shown, _ = process.communicate(timeout=120)
+        assert process.returncode == 130, shown
+        assert shown.endswith("interrupted: repeat the command to go on\n")
+        assert shown.count("interrupted") == 1
+        assert "Traceback" not in shown
+        assert list(tmp_path.iterdir()) == []
+
+
+def _imports(process, package):
+    """Wait until `process` has loaded a library of `package`."""
+    _until(lambda: f"/{package}/" in Path(f"/proc/{process.pid}/maps").read_text())
+
+
+def _starts_ray(process):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    _until(lambda: any("gcs_server" in _line(child) for child in children.read_text().split()))
+
+
+def _line(process):
+    with suppress(OSError):  # It may be gone.
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
+
+
+def _until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _epochs(out):
+    """Every epochs log, once it is there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        yield from sorted(out.glob("logs/epochs/[!.]*.parquet"))
+        time.sleep(0.1)
+    raise AssertionError("no epoch was logged")
+
+
+def test_a_trial_that_diverges_is_listed_and_the_others_finish(tmp_path):
+    out = tmp_path / "out"
+    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--criterion", "never")
+    run = command("study/run.py", *arguments, "--set", "learning_rate=1e30", "--out", out)
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.stderr.count("FAILED") == 2
+    assert "TrialDiverged: epoch" in run.stderr
+    assert "Traceback" not in run.stderr
+    status = command("study/run.py", "--status", "--out", out)
+    assert status.stdout.count("failed") == 2
+
+
+def test_fresh_moves_the_old_results_aside(tmp_path):
+    out = tmp_path / "out"
+    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1")
+    without_ray.run(arguments, out)
+    old = logs(out)
+    run = command("study/run.py", *arguments, "--out", out, "--fresh")
+    assert run.returncode == 0
+    (aside,) = tmp_path.glob("out.before-*")
+    assert logs(aside) == old == logs(out)
+
+
+def test_a_study_goes_on_with_more_trials_than_it_had(tmp_path):
+    out = tmp_path / "out"
+    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1")
+    without_ray.run(arguments, out)
+    old = logs(out)
+    run = command("study/run.py", *arguments, "--out", out, "--criterion", "never")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 trial to run." in run.stdout
+    assert "2 of 2 trials are done" in run.stdout
+    assert old.items() < logs(out).items()

@@ -1,0 +1,90 @@
+"""What a study asks of Ray for its trials."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from studies import ROOT
+
+# In a process of its own, because Ray leaves open files to be warned of, which are errors here.
+STUDY = """
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import ray
+from ray import tune
+
+from secnn.data import load_dataset
+from secnn.study import tuning
+from secnn.study.command import parser
+from secnn.study.run import describe
+
+
+def note_resources(parameters, arrays, study, out, threads):
+    asked = tune.get_context().get_trial_resources().required_resources
+    Path(out, parameters["key"]).write_text(json.dumps(asked | {"threads": threads}))
+
+
+def die(parameters, arrays, study, out, threads):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+what, folder, cluster, *arguments = sys.argv[1:]
+ray.init(address="local", include_dashboard=False, logging_level="ERROR", **json.loads(cluster))
+tuning.worker.run = globals()[what]
+asked = parser().parse_args([*arguments, "--preset", "quick"])
+data = load_dataset("digits")
+study = describe(asked, data)
+tuning.tune_trials(asked, study, data, Path(folder), list(study["trials"])[:2])
+"""
+
+
+def study_on(
+    cluster: dict, folder, *arguments: str, what: str = "note_resources"
+) -> subprocess.CompletedProcess:
+    """Two trials on a Ray with the resources `cluster`, real or not, that only note in `folder`
+    what they were given."""
+    line = [sys.executable, "-c", STUDY, what, str(folder), json.dumps(cluster), *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "arguments", "expected"),
+    [
+        ({"num_cpus": 2, "num_gpus": 2}, (), {"CPU": 1, "GPU": 1}),
+        ({"num_cpus": 2, "num_gpus": 1}, ("--gpus-per-trial", "0.25"), {"CPU": 1, "GPU": 0.25}),
+        ({"num_cpus": 2, "num_gpus": 0}, (), {"CPU": 1}),
+    ],
+    ids=["one GPU by default", "a part of one", "none where there are none"],
+)
+def test_a_trial_gets_what_was_asked_for(cluster, arguments, expected, tmp_path):
+    run = study_on(cluster, tmp_path, *arguments)
+    noted = [json.loads(path.read_text()) for path in tmp_path.glob("criterion=*")]
+    assert noted == [expected | {"threads": expected["CPU"]}] * 2, run.stdout + run.stderr
+
+
+def test_a_cluster_without_workers_is_not_taken_for_one_without_gpus(tmp_path):
+    run = study_on({"num_cpus": 0, "num_gpus": 0}, tmp_path)
+    assert "ValueError: --gpus-per-trial: " in run.stderr
+    assert not list(tmp_path.glob("criterion=*"))
+
+
+@pytest.mark.parametrize("option", ["--cpus-per-trial", "--gpus-per-trial"])
+def test_more_than_this_machine_has_is_refused_rather_than_waited_for(option, tmp_path):
+    run = study_on({"num_cpus": 2, "num_gpus": 1}, tmp_path, option, "3")
+    assert f"ValueError: {option}: expected at most " in run.stderr
+    assert not list(tmp_path.glob("criterion=*"))
+
+
+def test_a_worker_that_dies_for_good_has_its_reason_noted(tmp_path):
+    run = study_on({"num_cpus": 2, "num_gpus": 0}, tmp_path, "--max-failures", "0", what="die")
+    notes = [path.read_text() for path in tmp_path.glob("trials/*/ERROR")]
+    assert len(notes) == 2, run.stdout + run.stderr
+    for note in notes:
+        assert "worker" in note
+        assert note.endswith("repeat the command to go on\n")
+        assert len(note.splitlines()) == 1
