@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from secnn.registry import Registry
-from secnn.score import gradients
-from secnn.score.gradients import record
+from secnn.score.gradients import chunks, record
 from secnn.score.parts import Part, matrix
 
 
@@ -20,8 +20,8 @@ class Block:
 
     Attributes:
         samples: per-sample gradients N×O×J.
-        factors: Ω J×J and Γ O×O of `Part.factors`, summed over the samples; None if there are none
-            or were not asked for.
+        factors: Ω G×J×J and Γ G×(O/G)×(O/G) of `Part.factors`, summed over the samples; None if
+            there are none or were not asked for.
     """
 
     samples: Tensor
@@ -34,11 +34,12 @@ def join(chunks: Iterable[Sequence[Block]]) -> list[Block]:
 
 
 def _join(blocks: Sequence[Block]) -> Block:
-    factors = [block.factors for block in blocks]
-    if factors[0] is not None:
-        factors = [torch.stack(found).sum(0) for found in zip(*factors, strict=True)]
     samples = torch.cat([block.samples for block in blocks])
-    return Block(samples, None if factors[0] is None else tuple(factors))
+    factors = [block.factors for block in blocks if block.factors is not None]
+    if not factors:
+        return Block(samples)
+    inputs, outputs = (torch.stack(found).sum(0) for found in zip(*factors, strict=True))
+    return Block(samples, (inputs, outputs))
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ class Fisher:
         damping: float,
         unbiased: bool = False,
     ) -> float:
-        size = gradients.CHUNK
-        chunks = zip(images.split(size), labels.split(size), strict=True)
-        recordings = (record(network, *chunk) for chunk in chunks)
+        recordings = (record(network, *chunk) for chunk in chunks(images, labels))
         blocks = join(self.keep(r.parts(network).values()) for r in recordings)
         weights = blocks[0].samples.new_full((1, len(images)), 1 / len(images))
         scores = self.score(self.total(blocks, weights, damping), weights, damping)
@@ -95,7 +94,7 @@ class Fisher:
 
     def total(self, blocks: Sequence[Block], weights: Tensor, damping: float) -> Tensor:
         """The statistic of all blocks together."""
-        return sum(self.statistic(block, weights, damping) for block in blocks)
+        return reduce(torch.add, (self.statistic(block, weights, damping) for block in blocks))
 
 
 def _without_pairs_of_one(forms: Tensor, weights: Tensor, damping: float) -> Tensor:
@@ -132,8 +131,9 @@ def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
         fisher = values / len(samples)
     else:
         inputs, outputs = (torch.linalg.eigh(f.double() / len(samples)) for f in block.factors)
-        rotated = outputs.eigenvectors.T @ samples @ inputs.eigenvectors
-        fisher = torch.outer(outputs.eigenvalues, inputs.eigenvalues)
+        of_groups = samples.unflatten(1, (-1, outputs.eigenvalues.shape[-1]))
+        rotated = outputs.eigenvectors.mT @ of_groups @ inputs.eigenvectors
+        fisher = outputs.eigenvalues.unsqueeze(-1) * inputs.eigenvalues.unsqueeze(-2)
     # Of a matrix that is positive semi-definite but for rounding.
     return _forms(rotated.flatten(1), weights, fisher.clamp(min=0).flatten() + damping)
 
@@ -187,6 +187,10 @@ s_nt the gradient of the sample's own loss for the output. That takes a and s as
 as uncorrelated between positions. With Γ = Q_Γ Λ_Γ Q_Γᵀ and Ω likewise the damping is exact:
 
     η_l = Σ_ij (Q_Γᵀ Ḡ Q_Ω)_ij² / (λ_Γi λ_Ωj + damping).
+
+The groups of a grouped convolution share neither inputs nor outputs: each has a block Γ_g ⊗ Ω_g of
+its own (arXiv:2307.02275), in a depthwise convolution each channel one of its weights and bias. A
+linear layer on N×T×I has T positions (arXiv:2311.00636).
 
 A batch norm has the exact 2×2 block of each channel's weight and bias ("unit-wise",
 arXiv:2002.06015): it is as cheap as the diagonal, and sees that the two go together. What an

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secnn.score.parts import BatchNorm, Convolution, Linear, Part
+from secnn.kernels import KERNELS
+from secnn.score.parts import Part
+from secnn.score.rules import RULES, check, owners, rule
+from secnn.score.watch import Watch
+
+__all__ = ["CHUNK", "RULES", "Recording", "evaluating", "per_sample_gradients", "record"]
 
 CHUNK = 128
 """Samples whose activations are held at once: bounds the memory."""
@@ -22,7 +28,8 @@ class Recording:
 
     Attributes:
         kernel: what computes per-sample gradients, "fused" or "reference".
-        inputs, outputs: module → what went in and came out, N×….
+        inputs, outputs: module → what went in and came out, N×…; not what was changed in place
+            afterwards.
         gradients: module → the gradient of each sample's own loss for the module's output, N×….
     """
 
@@ -32,100 +39,116 @@ class Recording:
     gradients: dict[nn.Module, Tensor] = field(default_factory=dict)
 
     def parts(self, network: nn.Module) -> dict[str, Part]:
-        """Name → part, for the modules of `network` that have parameters."""
+        """Name → part, for the modules of `network` with parameters that are not frozen."""
         return {
-            name: rule(module)(module, self.inputs[module], self.gradients[module], self.kernel)
-            for name, module in network.named_modules()
-            if rule(module) is not None
+            name: make(module, self.inputs[module], self.gradients[module], self.kernel)
+            for name, module in owners(network).items()
+            if (make := rule(module))
         }
 
 
 def record(network: nn.Module, images: Tensor, labels: Tensor) -> Recording:
     """Run `network` and back, keeping what each module that has parameters or is a block met.
 
+    Samples may not mix in evaluation mode: what the network computes of one is taken not to depend
+    on the others.
+
     Args:
         images: normalised images N×C×H×W.
         labels: class indices N.
 
     Raises:
-        ValueError: a parameter belongs to a module other than Conv2d, Linear and BatchNorm.
+        ValueError: the gradients of a parameter that is not frozen cannot be told. Its module is
+            none of `RULES`; or is not called, or called twice, or on something else than N rows;
+            what it read is changed in place afterwards (what it returned may be); its parameters
+            are used elsewhere as well; a batch norm has no running statistics. Or the network's
+            output is not N×classes, or `labels` are not N of these classes.
     """
-    owners = [m for m in network.modules() if list(m.parameters(recurse=False))]
-    unknown = [name for name, _ in network.named_parameters() if not _is_known(network, name)]
-    if unknown:
-        raise ValueError(
-            f"network: per-sample gradients are known for {', '.join(k.__name__ for k in RULES)}; "
-            f"{unknown[0]} belongs to another module: add a rule to secnn.score.gradients.RULES"
-        )
-    recording = Recording(getattr(network, "kernel", "reference"))
-    modules = [*owners, *getattr(network, "blocks", [])]
-    with evaluating(network, "reference"), _hooked(modules, recording), torch.enable_grad():
+    check(network)
+    recording = Recording(_kernel(network) or "reference")
+    with evaluating(network, "reference"), torch.enable_grad():
+        watch = Watch(network, len(images))
+        # A copy, and no leaf of the graph, so that the network may change it in place.
+        copied = images.detach().requires_grad_(images.is_floating_point()).clone()
+        with watch.hooked():
+            logits = network(copied)
+        _check_logits(logits, images, labels)
         # The sum's gradient with respect to sample n's activations is that of loss n alone.
-        loss = F.cross_entropy(network(images.detach().requires_grad_()), labels, reduction="sum")
-        found = torch.autograd.grad(loss, list(recording.outputs.values()))
-    recording.gradients = dict(zip(recording.outputs, found, strict=True))
-    recording.outputs = {module: y.detach() for module, y in recording.outputs.items()}
+        recording.gradients = watch.gradients(F.cross_entropy(logits, labels, reduction="sum"))
+    recording.inputs, recording.outputs = watch.unchanged()
     return recording
 
 
 def per_sample_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Gradient of each sample's cross-entropy for each parameter.
+    """Gradient of each sample's cross-entropy for each parameter that is not frozen.
 
     For a convolution it is the product of the shifted inputs and the output's gradient, summed over
-    positions; for a linear layer their outer product; for batch norm in evaluation mode, where
-    samples do not mix, that of the normalised input and the output's gradient. Arguments and
-    errors as for `record`.
+    positions; for a linear layer their outer product, summed over positions if there are several;
+    for batch norm in evaluation mode, where samples do not mix, that of the normalised input and
+    the output's gradient. Arguments and errors as for `record`.
 
     Returns:
         parameter name → tensor N×(parameter's shape).
     """
     found = {
-        f"{name}.{parameter}": value
+        f"{name}.{parameter}".lstrip("."): value
         for name, part in record(network, images, labels).parts(network).items()
         for parameter, value in part.samples().items()
     }
-    return {name: found[name] for name, _ in network.named_parameters()}
+    return {name: found[name] for name, p in network.named_parameters() if p.requires_grad}
+
+
+def chunks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """At most `CHUNK` images at a time, with their labels.
+
+    Raises:
+        ValueError: there are not as many of one as of the other.
+    """
+    _check_count(images, labels)
+    return zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
 
 
 @contextmanager
 def evaluating(network: nn.Module, kernel: str) -> Iterator[None]:
-    """Evaluation mode and `kernel` (the reference's modules can be hooked), then as before."""
-    training, before = network.training, getattr(network, "kernel", None)
-    network.eval().kernel = kernel
+    """Evaluation mode and, for a network that chooses a kernel, `kernel` (the reference's modules
+    can be hooked); then each module as before."""
+    modes, before = {m: m.training for m in network.modules()}, _kernel(network)
+    chooser: Any = network
+    network.eval()
+    if before:
+        chooser.kernel = kernel
     try:
         yield
     finally:
-        network.train(training).kernel = before
+        for module, training in modes.items():
+            module.training = training
+        if before:
+            chooser.kernel = before
 
 
-@contextmanager
-def _hooked(modules: list[nn.Module], recording: Recording) -> Iterator[None]:
-    """Write inputs and outputs into `recording`."""
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        recording.inputs[module], recording.outputs[module] = inputs[0].detach(), output
-
-    handles = [module.register_forward_hook(keep) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _kernel(network: nn.Module) -> str | None:
+    """The kernel that the network chooses; None for a module that knows of none."""
+    found = getattr(network, "kernel", None)
+    return found if isinstance(found, str) and found in KERNELS else None
 
 
-def _is_known(network: nn.Module, parameter: str) -> bool:
-    return rule(network.get_submodule(parameter.rpartition(".")[0])) is not None
+def _check_count(images: Tensor, labels: Tensor) -> None:
+    if len(images) != len(labels):
+        raise ValueError(f"labels: expected one an image, {len(images)}, got {len(labels)}")
 
 
-def rule(module: nn.Module) -> Callable | None:
-    """What makes a part of the parameters of `module` itself."""
-    return next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
-
-
-RULES: dict[type, Callable[..., Part]] = {
-    nn.Conv2d: Convolution.of,
-    nn.Linear: Linear.of,
-    nn.BatchNorm1d: BatchNorm.of,
-    nn.BatchNorm2d: BatchNorm.of,
-}
-"""Module class → function (module, input, output gradient, kernel) → part."""
+def _check_logits(logits: Tensor, images: Tensor, labels: Tensor) -> None:
+    _check_count(images, labels)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images):
+        shape = "×".join(map(str, getattr(logits, "shape", ()))) or type(logits).__name__
+        raise ValueError(
+            f"network: expected it to return logits N×classes for N = {len(images)} images, "
+            f"got {shape}"
+        )
+    classes = logits.shape[1]
+    if labels.dim() == 1 and not ((labels >= 0) & (labels < classes)).all():
+        low, high = labels.min().item(), labels.max().item()
+        raise ValueError(
+            f"labels: expected class indices from 0 to {classes - 1}, the network's classes, "
+            f"got {low} to {high}"
+        )

@@ -19,11 +19,13 @@ def natural_expansion_score(
     """η = gᵀF⁻¹g (arXiv:2401.05686, section 3.1).
 
     g is the mean gradient of the cross-entropy over the N images, F the empirical Fisher
-    information in the named approximation, the network in evaluation mode. η has no unit: half of
-    it is the loss that one natural-gradient step would remove, were the loss quadratic with
-    Hessian F.
+    information in the named approximation, both over the parameters that are not frozen, the
+    network in evaluation mode. η has no unit: half of it is the loss that one natural-gradient step
+    would remove, were the loss quadratic with Hessian F.
 
     Args:
+        network: any module made of Conv2d, Linear, BatchNorm1d, BatchNorm2d, and modules that have
+            no parameters, or have a rule in `secnn.score.gradients.RULES`.
         images: normalised images N×C×H×W.
         labels: class indices N.
         fisher: a key of `secnn.score.fisher.FISHERS`.
@@ -33,7 +35,8 @@ def natural_expansion_score(
             for each parameter: η_U of `secnn.score.fisher.Fisher`. nan for a single image.
 
     Raises:
-        ValueError: unknown `fisher`, no images, or `damping` not above 0.
+        ValueError: unknown `fisher`, no images, or `damping` not above 0; or a parameter has no
+            per-sample gradients, for the reasons that `secnn.score.gradients.record` gives.
     """
     approximation, damping = resolve(images, fisher, damping)
     return approximation(network, images, labels, damping, unbiased)

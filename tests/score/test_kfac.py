@@ -1,12 +1,20 @@
 """The Kronecker-factored Fisher agrees with dense oracles, also of what could be added."""
 
 import copy
-import itertools
 
 import pytest
 import torch
+from dense_oracles import (
+    NORMS,
+    kronecker,
+    mean_of_pairs,
+    observed,
+    of_norm,
+    positions,
+    through,
+)
 from torch import nn
-from torch.nn import functional as F
+from toy_networks import draw, make
 
 from secnn.growth.candidates import score_candidates
 from secnn.growth.expansion import AddChannels, AddLayer
@@ -14,51 +22,10 @@ from secnn.network import surgery
 from secnn.network.network import SECNN
 from secnn.score import gradients
 from secnn.score.fisher import FISHERS, kfac
+from secnn.score.gradients import RULES
+from secnn.score.parts import Linear
 
 GROWTH = (AddLayer(0), AddChannels(1, 2), AddLayer(2))
-
-
-def observed(network, images, labels):
-    """Module → its input and each sample's own gradient for its output, by autograd's hooks."""
-    met, outputs = {}, {}
-
-    def keep(module, inputs, output):
-        met[module], outputs[module] = inputs[0].detach(), output
-
-    network.eval()
-    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-    modules = {name: m for name, m in network.named_modules() if isinstance(m, kinds)}
-    handles = [m.register_forward_hook(keep) for m in modules.values()]
-    loss = sum(
-        F.cross_entropy(out[None], label[None])
-        for out, label in zip(network(images), labels, strict=True)
-    )
-    for handle in handles:
-        handle.remove()
-    sent = torch.autograd.grad(loss, [outputs[m] for m in modules.values()])
-    return {n: (m, met[m], s.detach()) for (n, m), s in zip(modules.items(), sent, strict=True)}
-
-
-def positions(module, x, s):
-    """What a convolution or linear layer met and sent, N×T×J and N×T×O, the bias not yet in."""
-    if isinstance(module, nn.Linear):
-        return x[:, None], s[:, None]
-    (down, right), (up, left) = module.padding, module.stride
-    (high, wide), (fall, step) = module.kernel_size, module.dilation
-    x, rows = F.pad(x, (right, right, down, down)), []
-    for i, j in itertools.product(range(s.shape[2]), range(s.shape[3])):
-        top, side = i * up, j * left
-        patch = x[:, :, top : top + fall * high : fall, side : side + step * wide : step]
-        rows.append(patch[:, :, :high, :wide].flatten(1))
-    return torch.stack(rows, 1), s.flatten(2).transpose(1, 2)
-
-
-def kronecker(met, sent):
-    """Per-sample gradients N×(O·J) and Γ ⊗ Ω."""
-    count, steps = met.shape[:2]
-    omega = torch.einsum("ntj,ntk->jk", met, met) / count
-    gamma = torch.einsum("nto,ntp->op", sent, sent) / count / steps
-    return torch.einsum("nto,ntj->noj", sent, met).flatten(1), torch.kron(gamma, omega)
 
 
 def of_weights(module, x, s, inputs, outputs):
@@ -72,31 +39,17 @@ def of_weights(module, x, s, inputs, outputs):
     yield kronecker(new, sent[..., :outputs])
 
 
-def of_norm(module, x, s):
-    normal = (x.transpose(1, -1) - module.running_mean) / (module.running_var + 1e-5).sqrt()
-    pairs = torch.stack([normal * s.transpose(1, -1), s.transpose(1, -1)], -1)
-    pairs = pairs.flatten(1, -3).sum(1) if pairs.dim() > 3 else pairs
-    for channel in pairs.unbind(1):
-        yield channel, channel.T @ channel / len(channel)
-
-
 def pairs_by_hand(network, images, labels, damping, before=None):
     """K = G F⁻¹ Gᵀ with every block of F written out; `before` tells what is new."""
     total, old = 0, dict((before or network).named_modules())
     for name, (module, x, s) in observed(network, images, labels).items():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, NORMS):
             blocks = of_norm(module, x, s)
         else:
             outputs, inputs = old.get(name, module).weight.shape[:2]
             blocks = of_weights(module, x, s, inputs, outputs)
-        for rows, information in blocks:
-            damped = information + damping * torch.eye(rows.shape[1]).double()
-            total = total + rows @ torch.linalg.solve(damped, rows.T)
+        total = total + sum(through(*block, damping) for block in blocks)
     return total
-
-
-def unbiased(pairs):
-    return (pairs.sum() - pairs.trace()).item() / (len(pairs) * (len(pairs) - 1))
 
 
 @pytest.mark.parametrize("damping", [1e-6, 1e-2, 10.0])
@@ -107,24 +60,7 @@ def test_the_score_is_that_of_the_kronecker_products(growth, damping, make_netwo
     pairs = pairs_by_hand(copy.deepcopy(network), images, labels, damping)
     assert kfac(network, images, labels, damping) == pytest.approx(pairs.mean().item(), rel=1e-7)
     found = kfac(network, images, labels, damping, unbiased=True)
-    assert found == pytest.approx(unbiased(pairs), rel=1e-6)
-
-
-def test_every_known_module_in_every_form():
-    network = nn.Sequential(
-        nn.Conv2d(2, 3, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2)),
-        nn.BatchNorm2d(3),
-        nn.Tanh(),
-        nn.Conv2d(3, 2, 1, bias=False),
-        nn.Flatten(1),
-        nn.Linear(2 * 5 * 7, 6, bias=False),
-        nn.BatchNorm1d(6),
-        nn.ReLU(),
-        nn.Linear(6, 4),
-    ).double()
-    images, labels = torch.randn(5, 2, 9, 11, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3])
-    expected = pairs_by_hand(network, images, labels, 1e-3).mean().item()
-    assert kfac(network, images, labels, 1e-3) == pytest.approx(expected, rel=1e-7)
+    assert found == pytest.approx(mean_of_pairs(pairs), rel=1e-6)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 13])
@@ -134,6 +70,17 @@ def test_chunks_do_not_change_the_score(chunk, make_network, draw_images, monkey
     expected = kfac(network, images, labels, 1e-4)
     monkeypatch.setattr(gradients, "CHUNK", chunk)
     assert kfac(network, images, labels, 1e-4) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_rule_s_single_group_may_go_without_its_dimension(monkeypatch):
+    class Plain(Linear):
+        def factors(self):
+            return tuple(factor.squeeze(0) for factor in super().factors())
+
+    network, given = make("linear at positions"), draw()
+    expected = kfac(network, *given, 1e-3)
+    monkeypatch.setitem(RULES, nn.Linear, Plain.of)
+    assert kfac(network, *given, 1e-3) == pytest.approx(expected, rel=1e-12)
 
 
 def linear(inputs, classes, scale):
@@ -181,7 +128,7 @@ def test_new_channels_are_blocks_of_their_own(
     assert found.score == pytest.approx(pairs.mean().item(), rel=1e-3)
     without = pairs_by_hand(network, images, labels, damping)
     assert found.gain == pytest.approx((pairs - without).mean().item(), rel=1e-3)
-    gain = unbiased(pairs) - unbiased(without)
+    gain = mean_of_pairs(pairs) - mean_of_pairs(without)
     assert found.gain_unbiased == pytest.approx(gain, rel=1e-3, abs=1e-4)
 
 
