@@ -1,8 +1,9 @@
-"""Images: named sources, Parquet files and class folders, decoded once to resident uint8 tensors.
+"""Images: from named sources, files, the Hugging Face hub and Python objects to uint8 tensors.
 
-`sources` and `image_files` read a data set into splits, `dataset` chooses the validation split (the
-paper validates on the test set: section 4; here that is `validation="test"`), `batches` draws and
-normalises them.
+`dataset` finds out what is asked for. `sources`, `parquet`, `folders`, `hub` and `objects` read it
+into splits, with the help of `layout` (which file is of which split), `columns`, `labels`,
+`decoding` and `assembly`. `images` chooses the validation split (the paper validates on the test
+set: section 4; here that is `validation="test"`), `batches` draws and normalises them.
 """
 
 from secnn.data.dataset import DATASETS, DataError, ImageData, load_dataset

@@ -1,155 +1,96 @@
-"""A data set as resident uint8 tensors: training, validation and test images with labels.
+"""Data sets by their names, paths and addresses, and from Python.
 
 ``DATASETS`` holds the named sources; a new one is a function of the data folder that returns
-:class:`~secnn.data.sources.Splits`, and one line there.
+:class:`~secnn.data.splits.Splits`, and one line there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import warnings
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from secnn.data.image_files import image_folder, parquet
-from secnn.data.sources import DataError, Splits, cifar10, cifar100, digits, stratified_split
+from secnn.data.decoding import Stack
+from secnn.data.folders import image_folder
+from secnn.data.hub import PREFIX, hugging_face
+from secnn.data.images import ImageData, divide, expect_arguments
+from secnn.data.layout import parquet_layout, parquet_under
+from secnn.data.objects import from_parts, parts_of
+from secnn.data.parquet import parquet
+from secnn.data.sources import cifar10, cifar100, digits
+from secnn.data.splits import DataError, Labelled, Reading, Splits, listed
+from secnn.registry import Registry
 
 __all__ = ["DATASETS", "DataError", "ImageData", "load_dataset"]
 
-VALIDATIONS = ("held-out", "file", "test")
-CHUNK = 2048  # images counted at once: in cache, counting is several times faster
-STD_FLOOR = 1 / 255  # one grey level: a constant channel must not be divided by zero
-
-_TENSORS = (
-    "train_images",
-    "train_labels",
-    "validation_images",
-    "validation_labels",
-    "test_images",
-    "test_labels",
+DATASETS: Registry[Callable[[Path], Splits]] = Registry(
+    "dataset", cifar10=cifar10, cifar100=cifar100, digits=digits
 )
-_TEXTS = ("name", "source", "validation", "notice")
-_COMPUTED = ("mean", "std", "fingerprint")
+"""name → function of the data folder."""
 
 
-@dataclass(frozen=True, eq=False)
-class ImageData:
-    """Images uint8 N×C×H×W in 0..255 and labels int64 N, contiguous, for three splits.
+def load_dataset(
+    name: object = "auto",
+    data_dir: str | Path = "data",
+    validation: str = "held-out",
+    validation_fraction: float = 0.1,
+    split_seed: int = 0,
+    *,
+    label_column: str | None = None,
+    image_column: str | None = None,
+    resize: int | None = None,
+) -> ImageData:
+    """Load a data set and choose its validation split.
 
-    Attributes:
-        name: short, usable in a folder name.
-        source: where the images come from, for outputs.
-        class_names: the name of label 0, 1, ...
-        flip: whether a mirrored image keeps its class.
-        validation: "held-out" of the training set, "file" (its own split), or "test": the
-            validation split *is* the test split.
-        notice: what a reader of the results must know, or None.
+    Args:
+        name: one of
+
+            - ``auto`` (CIFAR-10 if it is on disk or downloadable, else the bundled digits with
+              a ``notice``) or a key of ``DATASETS``;
+            - a path: a Parquet file, a folder of Parquet files as on the Hugging Face hub
+              (``train-00000-of-00001.parquet``, ``test.parquet``, ``data/``), or a folder of
+              ``train/<class>/`` and ``test/<class>/`` with images. A name goes before a path;
+              write ``./digits`` or ``Path("digits")`` for a folder;
+            - ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION``, see
+              :func:`~secnn.data.hub.hugging_face`;
+            - Python objects: ``{"train": (images, labels), "test": (images, labels)}``, data
+              sets of PyTorch or Hugging Face in their places, or
+              ``datasets.load_dataset(...)`` itself, see :meth:`ImageData.from_splits`.
+        data_dir: where named data sets are, or are downloaded to.
+        validation: "held-out": the data's own validation split if it has one (the result
+            then says "file"), else a stratified part of the training set; "file": its own, or
+            an error; "test": the test split, with all training images used for training.
+        validation_fraction: part of the training set held out, in (0, 1).
+        split_seed: seed of the hold-out; the test split never depends on it.
+        label_column, image_column: columns of Parquet files and Hugging Face's data sets, where
+            they are not called as usual, see :func:`~secnn.data.parquet.parquet`.
+        resize: scale every image so that its shorter side has so many pixels, and keep the square
+            in its centre; without it, all images must have one size.
+
+    Raises:
+        DataError: the data is missing or unusable, or an argument is.
     """
-
-    name: str
-    source: str
-    class_names: tuple[str, ...]
-    flip: bool
-    validation: str
-    notice: str | None
-    train_images: torch.Tensor = field(repr=False)
-    train_labels: torch.Tensor = field(repr=False)
-    validation_images: torch.Tensor = field(repr=False)
-    validation_labels: torch.Tensor = field(repr=False)
-    test_images: torch.Tensor = field(repr=False)
-    test_labels: torch.Tensor = field(repr=False)
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        return tuple(self.train_images.shape[1:])
-
-    @cached_property
-    def _histogram(self) -> list[list[int]]:
-        """How often each grey level occurs, channels × 256: exact moments need no more."""
-        channels = range(self.image_shape[0])
-        levels = torch.zeros(len(channels), 256, dtype=torch.int64)
-        for chunk in self.train_images.split(CHUNK):
-            for c in channels:
-                levels[c] += torch.bincount(chunk[:, c].flatten(), minlength=256).cpu()
-        return levels.tolist()
-
-    @cached_property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of each channel over the training images, in units where 255 is 1."""
-        return tuple(
-            sum(x * n for x, n in enumerate(counts)) / (255 * sum(counts))
-            for counts in self._histogram
-        )
-
-    @cached_property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel, in units where 255 is 1; at least 1/255."""
-        variances = (
-            sum((x / 255 - mean) ** 2 * n for x, n in enumerate(counts)) / sum(counts)
-            for counts, mean in zip(self._histogram, self.mean, strict=True)
-        )
-        return tuple(max(v**0.5, STD_FLOOR) for v in variances)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hex digits of all images, labels and class names: other data, other digits."""
-        digest = hashlib.sha256(repr(self.class_names).encode())
-        for name in _TENSORS:
-            array = getattr(self, name).cpu().contiguous().numpy()
-            digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
-            digest.update(array)
-        return digest.hexdigest()[:16]
-
-    def to(self, device: torch.device | str) -> ImageData:
-        """The same data with all tensors on ``device``; itself shares what is there already."""
-        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
-        return replace(self, **moved)._remember({name: getattr(self, name) for name in _COMPUTED})
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything as numpy arrays, the tensors without a copy; see :meth:`from_arrays`."""
-        arrays = {name: getattr(self, name).cpu().numpy() for name in _TENSORS}
-        texts = {name: np.array(getattr(self, name) or "") for name in _TEXTS}
-        computed = {name: np.array(getattr(self, name)) for name in _COMPUTED}
-        classes = {"class_names": np.array(self.class_names), "flip": np.array(self.flip)}
-        return arrays | texts | computed | classes
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ImageData:
-        """The inverse of :meth:`arrays`; tensors share the arrays' memory."""
-        with warnings.catch_warnings():
-            # Arrays out of Ray's object store are read-only, and nobody writes into these.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            tensors = {name: torch.from_numpy(arrays[name]) for name in _TENSORS}
-        texts = {name: str(arrays[name]) for name in _TEXTS}
-        texts["notice"] = texts["notice"] or None
-        class_names = tuple(arrays["class_names"].tolist())
-        data = cls(**texts, class_names=class_names, flip=bool(arrays["flip"]), **tensors)
-        mean, std = (tuple(arrays[name].tolist()) for name in ("mean", "std"))
-        return data._remember({"mean": mean, "std": std, "fingerprint": str(arrays["fingerprint"])})
-
-    def _remember(self, computed: dict) -> ImageData:
-        # Where cached_property keeps its values. `dataclasses.replace` starts without them, so
-        # that a changed copy never shows the original's.
-        self.__dict__.update(computed)
-        return self
+    expect_arguments(validation, validation_fraction, split_seed)
+    reading = Reading(label_column, image_column, resize)
+    splits = _resized(_read(name, Path(data_dir).expanduser(), reading), resize)
+    return divide(splits, validation, validation_fraction, split_seed)
 
 
-DATASETS: dict[str, Callable[[Path], Splits]] = {
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "digits": digits,
-}
+def _read(source: object, data_dir: Path, reading: Reading) -> Splits:
+    """Splits of a name, an address, a path, or of Python objects."""
+    if isinstance(source, os.PathLike):
+        return _read_path(Path(source), reading)
+    if not isinstance(source, str):
+        return from_parts(parts_of(source), reading)
+    if source.startswith(PREFIX):
+        return hugging_face(source, reading)
+    if source != "auto" and source not in DATASETS:
+        return _read_path(Path(source), reading)
+    reading.expect_no_columns(f"dataset {source!r}")
+    return _cifar10_or_digits(data_dir) if source == "auto" else DATASETS[source](data_dir)
 
 
 def _cifar10_or_digits(data_dir: Path) -> Splits:
@@ -163,73 +104,36 @@ def _cifar10_or_digits(data_dir: Path) -> Splits:
         return replace(DATASETS["digits"](data_dir), notice=notice)
 
 
-def _read(name: str, data_dir: Path) -> Splits:
-    """Splits of a registered name, of ``auto``, or of the path of a file or folder."""
-    if name == "auto":
-        return _cifar10_or_digits(data_dir)
-    if name in DATASETS:
-        return DATASETS[name](data_dir)
-    path = Path(name).expanduser()
-    if path.is_file() or (path.is_dir() and any(path.glob("train*.parquet"))):
-        return parquet(path)
+def _read_path(given: Path, reading: Reading) -> Splits:
+    path = given.expanduser()
+    if path.is_file() or (path.is_dir() and parquet_layout(path)):
+        return parquet(path, reading)
     if (path / "train").is_dir():
-        return image_folder(path)
+        return image_folder(path, reading)
     problem = "has no training data" if path.exists() else "is neither a data set nor a path"
+    others = parquet_under(path) if path.is_dir() else []
+    if others:
+        problem += f" ({listed(others)} match no split)"
     raise DataError(
-        f"dataset {name!r} {problem}: expected one of {', '.join(['auto', *DATASETS])}; a Parquet "
-        "file; a folder of train*.parquet and test*.parquet; or a folder of train/<class>/ and "
-        "test/<class>/ with images"
+        f"dataset {str(given)!r} {problem}: expected one of {', '.join(['auto', *DATASETS])}; a "
+        "Parquet file; a folder of train*.parquet and test*.parquet, as train.parquet and "
+        "test-00000-of-00001.parquet; a folder of train/<class>/ and test/<class>/ with images; or "
+        "hf:OWNER/NAME for one of the Hugging Face hub"
     )
 
 
-def load_dataset(
-    name: str | Path = "auto",
-    data_dir: str | Path = "data",
-    validation: str = "held-out",
-    validation_fraction: float = 0.1,
-    split_seed: int = 0,
-) -> ImageData:
-    """Load a data set and choose its validation split.
-
-    Args:
-        name: ``auto`` (CIFAR-10 if it is on disk or downloadable, else the bundled digits with
-            a ``notice``), a key of ``DATASETS``, or a path: a Parquet file, a folder of
-            ``train*.parquet`` and ``test*.parquet``, or a folder of ``train/<class>/`` and
-            ``test/<class>/``. A name goes before a path; write ``./digits`` for a folder.
-        data_dir: where named data sets are, or are downloaded to.
-        validation: "held-out": the data's own validation split if it has one (the result
-            then says "file"), else a stratified part of the training set; "file": its own, or
-            an error; "test": the test split, with all training images used for training.
-        validation_fraction: part of the training set held out, in (0, 1).
-        split_seed: seed of the hold-out; the test split never depends on it.
-
-    Raises:
-        DataError: the data is missing or unusable, or an argument is.
-    """
-    _check_arguments(validation, validation_fraction, split_seed)
-    splits = _read(str(name), Path(data_dir).expanduser())
-    if len(splits.class_names) < 2:
-        raise DataError(f"dataset {str(name)!r} has {len(splits.class_names)} class: 2 are needed")
-    train, held_out = splits.train, splits.validation
-    if validation == "test":
-        held_out = splits.test
-    elif held_out is not None:
-        validation = "file"
-    elif validation == "file":
-        raise DataError(f"validation='file': dataset {str(name)!r} has no validation split")
-    else:
-        kept, taken = stratified_split(train[1], validation_fraction, split_seed)
-        train, held_out = ([part[rows] for part in train] for rows in (kept, taken))
-    return ImageData(
-        splits.name, splits.source, splits.class_names, splits.flip, validation, splits.notice,
-        *train, *held_out, *splits.test,
-    )  # fmt: skip
+def _resized(splits: Splits, side: int | None) -> Splits:
+    """The splits with images side×side, and told so."""
+    if side is None:
+        return splits
+    how = f"{splits.source}, scaled to {side} pixels on the shorter side and cut to {side}×{side}"
+    train, test = _fit(splits.train, side), _fit(splits.test, side)
+    validation = splits.validation and _fit(splits.validation, side)
+    return replace(splits, source=how, train=train, test=test, validation=validation)
 
 
-def _check_arguments(validation: str, validation_fraction: float, split_seed: int) -> None:
-    if validation not in VALIDATIONS:
-        raise DataError(f"validation={validation!r}: expected one of {', '.join(VALIDATIONS)}")
-    if not 0 < validation_fraction < 1:
-        raise DataError(f"validation_fraction={validation_fraction}: expected 0 < fraction < 1")
-    if split_seed < 0:
-        raise DataError(f"split_seed={split_seed}: expected an integer of at least 0")
+def _fit(split: Labelled, side: int) -> Labelled:
+    images, labels = split
+    if images.shape[2:] == (side, side):
+        return split
+    return torch.from_numpy(Stack(side).add(images, len(images), "image {}".format)), labels

@@ -1,4 +1,4 @@
-"""Named data sets, and what every source of labelled images gives: :class:`Splits`."""
+"""Named data sets: CIFAR-10, CIFAR-100, and the bundled digits."""
 
 from __future__ import annotations
 
@@ -6,74 +6,19 @@ import threading
 import urllib.request
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-TEST_FRACTION = 0.2
+from secnn.data.splits import DataError, Splits, stratified_split, with_test_split
+
+__all__ = ["DataError", "Splits", "cifar10", "cifar100", "digits", "stratified_split"]
+
 PROBE_SECONDS = 5.0
-
-Labelled = tuple[torch.Tensor, torch.Tensor]
-
-
-class DataError(ValueError):
-    """Data that cannot be used; one line says what, where, and how to mend it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """A data set as its source gives it; a split is (images uint8 N×C×H×W, labels int64 N)."""
-
-    name: str
-    source: str
-    class_names: tuple[str, ...]
-    flip: bool
-    train: Labelled
-    test: Labelled
-    validation: Labelled | None = None
-    notice: str | None = None
-
-
-def stratified_split(
-    labels: torch.Tensor, fraction: float, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split indices into (kept, taken), both ascending, taking about ``fraction`` of each class.
-
-    A class with n members gives ⌊fraction·n⌋ or ⌈fraction·n⌉ of them, and keeps at least one;
-    the largest remainders are rounded up, so that the total is right too. Depends on the
-    arguments alone, not on a global random state.
-
-    Raises:
-        DataError: nothing is taken.
-    """
-    members = [np.flatnonzero(labels.numpy() == c) for c in np.unique(labels.numpy())]
-    quotas = np.array([fraction * len(m) for m in members])
-    counts = np.floor(quotas).astype(int)
-    remainders = quotas - counts
-    can_give_more = (remainders > 0) & (counts + 1 < [len(m) for m in members])
-    largest_first = np.argsort(-remainders * can_give_more, kind="stable")
-    missing = min(round(remainders.sum()), can_give_more.sum())
-    counts[largest_first[:missing]] += 1
-    if not counts.sum():
-        raise DataError(
-            f"a fraction of {fraction:g} of {len(labels)} images takes none of them: "
-            "use a larger fraction or more images per class"
-        )
-    rng = np.random.default_rng(seed)
-    taken = np.zeros(len(labels), dtype=bool)
-    for member, count in zip(members, counts, strict=True):
-        taken[rng.permutation(member)[:count]] = True
-    return torch.from_numpy(np.flatnonzero(~taken)), torch.from_numpy(np.flatnonzero(taken))
-
-
-def with_test_split(images: torch.Tensor, labels: torch.Tensor) -> tuple[Labelled, Labelled]:
-    """Train and test splits; the seed is fixed so that every run has the same test images."""
-    kept, taken = stratified_split(labels, TEST_FRACTION, seed=0)
-    return (images[kept], labels[kept]), (images[taken], labels[taken])
 
 
 def _starts(url: str) -> bool:
@@ -115,14 +60,15 @@ def _cifar(title: str, data_dir: Path) -> Splits:
             f"{title} {state} under {str(data_dir)!r} and cannot be downloaded ({error}): unpack "
             f"{dataset.url} so that {str(folder)!r} is there, or name another data set or path"
         ) from error
-    splits = (
+    names = tuple(train.classes)
+    train, test = (
         (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for part in (train, test)
     )
-    return Splits(name, f"{title} (torchvision): {folder}", tuple(train.classes), True, *splits)
+    return Splits(name, f"{title} (torchvision): {folder}", names, True, train, test)
 
 
-def _obtain(dataset: type, data_dir: Path) -> None:
+def _obtain(dataset: Any, data_dir: Path) -> None:
     """Have all of the data set's files under ``data_dir``, with the right MD5 sums.
 
     Raises:
