@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from secnn.kernels import fused, reference
 from secnn.kernels.build import library
+from secnn.kernels.depthwise import depthwise_convolution as depthwise_convolution
 
 KERNELS = ("auto", "reference", "fused", "graph")
 

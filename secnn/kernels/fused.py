@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from secnn.kernels.build import library
 
+Argument = Tensor | float | int | None
+
 _SUFFIX = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
@@ -39,13 +41,15 @@ def normalize_pool_activate(
 def _batch_statistics(x: Tensor, mask: Tensor | None, norm: nn.BatchNorm2d) -> tuple:
     """Mean and biased variance of each channel of x · mask; updates the running statistics."""
     count = x.numel() // x.shape[1]
-    shift = norm.running_mean
+    shift, running_var, seen = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    assert shift is not None and running_var is not None and seen is not None
+    assert norm.momentum is not None, "the norms here average with a momentum"
     first, second = _sums("statistics", x, mask, shift, *_size(x)) / count
     mean = (first + shift).float()
     variance = (second - first.square()).clamp_(min=0).float()
-    norm.num_batches_tracked += 1
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
+    seen += 1
+    shift.lerp_(mean, norm.momentum)
+    running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
     return mean, variance
 
 
@@ -134,21 +138,21 @@ def _size(x: Tensor) -> tuple[int, int, int]:
     return x.shape[0], x.shape[2], x.shape[3]
 
 
-def _sums(name: str, x: Tensor, *arguments: object) -> Tensor:
+def _sums(name: str, x: Tensor, *arguments: Argument) -> Tensor:
     """2×C sums, in double precision."""
     sums = torch.zeros(2, x.shape[1], dtype=torch.float64)
     _call(name, x, *arguments, sums)
     return sums
 
 
-def _call(name: str, x: Tensor, *arguments: object) -> None:
+def _call(name: str, x: Tensor, *arguments: Argument) -> None:
     """Call the compiled function for x's channels and type, on PyTorch's number of threads."""
     function = getattr(library("fused", x.shape[1]), f"{name}_{_SUFFIX[x.dtype]}")
     function(*map(_argument, (x, *arguments, torch.get_num_threads())))
 
 
-def _argument(value: object) -> object:
-    if value is None or torch.is_tensor(value):
+def _argument(value: Argument) -> object:
+    if value is None or isinstance(value, Tensor):
         return ctypes.c_void_p(None if value is None else value.data_ptr())
     if isinstance(value, float):
         return ctypes.c_float(value)

@@ -23,17 +23,21 @@ def convolution_gradients(x: Tensor, gradient: Tensor, side: int, kernel: str) -
     Returns:
         N×O×I×side×side.
     """
-    compiled = kernel == "fused" and x.device.type == "cpu" and x.dtype == torch.float32
-    if not (compiled and library("gradients")):
+    fits = kernel == "fused" and x.device.type == "cpu" and x.dtype == torch.float32
+    compiled = library("gradients") if fits else None
+    if compiled is None:
         return unfolded_gradients(x, gradient, (side, side), padding=side // 2)
-    if gradient.shape[1] < library("gradients").lanes() <= x.shape[1]:
+    if gradient.shape[1] < compiled.lanes() <= x.shape[1]:
         # What the inputs are to the outputs, these are to them from the other side of each tap.
-        return _compiled(gradient, x, side).transpose(1, 2).flip(3, 4)
-    return _compiled(x, gradient, side)
+        return _call(compiled, gradient, x, side).transpose(1, 2).flip(3, 4)
+    return _call(compiled, x, gradient, side)
 
 
 def unfolded_gradients(
-    x: Tensor, gradient: Tensor, kernel_size: tuple[int, int], **geometry: object
+    x: Tensor,
+    gradient: Tensor,
+    kernel_size: tuple[int, int],
+    **geometry: int | tuple[int, int],
 ) -> Tensor:
     """The same for any `geometry` that `torch.nn.functional.unfold` takes."""
     columns = F.unfold(x, kernel_size, **geometry)
@@ -41,9 +45,9 @@ def unfolded_gradients(
     return products.view(len(x), gradient.shape[1], x.shape[1], *kernel_size)
 
 
-def _compiled(x: Tensor, gradient: Tensor, side: int) -> Tensor:
+def _call(compiled: ctypes.CDLL, x: Tensor, gradient: Tensor, side: int) -> Tensor:
     n, inputs, h, w = x.shape
-    outputs, lanes = gradient.shape[1], library("gradients").lanes()
+    outputs, lanes = gradient.shape[1], compiled.lanes()
     if outputs < lanes:
         gradient = F.pad(gradient, (0, 0, 0, 0, 0, lanes - outputs))
     x = x.contiguous(memory_format=torch.channels_last)
@@ -51,5 +55,5 @@ def _compiled(x: Tensor, gradient: Tensor, side: int) -> Tensor:
     out = torch.empty(n, side, side, inputs, gradient.shape[1])
     pointers = (ctypes.c_void_p(t.data_ptr()) for t in (x, gradient, out))
     sizes = (n, h, w, inputs, gradient.shape[1], side, torch.get_num_threads())
-    library("gradients").convolution_gradients(*pointers, *map(ctypes.c_int64, sizes))
+    compiled.convolution_gradients(*pointers, *map(ctypes.c_int64, sizes))
     return out[..., :outputs].permute(0, 4, 3, 1, 2)
