@@ -25,7 +25,7 @@ from secnn import TrialConfig, load_dataset, run_trial
 from secnn.data.dataset import ImageData
 from secnn.kernels import normalize_pool_activate
 from secnn.kernels.memory import keep_freed_memory
-from secnn.network.conv import Layer
+from secnn.network.conv.layer import Layer
 
 MEASURES = ("train_loss", "val_loss", "val_accuracy")
 LAST = 5

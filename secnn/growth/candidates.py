@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,10 @@ PENALTIES: Registry[Callable[[int, int], float]] = Registry(
 """name → the size of an expansion by Δp and the network's p."""
 
 
+# Typed as numbers, as a criterion that reads scores always gets them.
+NOT_SCORED: Any = None
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An expansion and its worth; all but the first two None if not computed.
@@ -52,14 +57,14 @@ class Candidate:
 
     expansion: Expansion
     added_parameters: int
-    score: float | None = None
-    regularized: float | None = None
-    ratio: float | None = None
-    gain: float | None = None
-    gain_unbiased: float | None = None
-    gain_low: float | None = None
-    gain_high: float | None = None
-    density: float | None = None
+    score: float = NOT_SCORED
+    regularized: float = NOT_SCORED
+    ratio: float = NOT_SCORED
+    gain: float = NOT_SCORED
+    gain_unbiased: float = NOT_SCORED
+    gain_low: float = NOT_SCORED
+    gain_high: float = NOT_SCORED
+    density: float = NOT_SCORED
 
     @property
     def gain_per_parameter(self) -> float | None:

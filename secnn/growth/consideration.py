@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from secnn.growth.candidates import Candidate, propose, score_candidates
+from secnn.growth.candidates import NOT_SCORED, Candidate, propose, score_candidates
 from secnn.growth.criterion import CRITERIA
 from secnn.growth.decision import Decision, Growth
-from secnn.growth.expansion import AddChannels, Expansion
+from secnn.growth.expansion import AddChannels, Expansion, largest_logit_change
+from secnn.growth.proposal import propose_filters
 from secnn.growth.settings import GrowthSettings
 from secnn.network.network import SECNN, count_flops
 
@@ -59,12 +61,40 @@ def consider(
             config.penalty,
         )
     else:
-        current = None
+        current = NOT_SCORED
         candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
     generator = torch.Generator().manual_seed(seed)
-    growth = Growth(losses, made, current, candidates, generator, network.n_parameters)
+    growth = Growth(
+        losses, made, current, candidates, generator, network.n_parameters, network.spec
+    )
     decision = criterion.decide(growth)
     return Considered(current, candidates, decision)
+
+
+def can_grow(network: SECNN, config: GrowthSettings, made: Sequence[Expansion]) -> bool:
+    """Whether the criterion may ever grow, and an expansion fits now."""
+    criterion = CRITERIA.find(config.criterion)(config)
+    step = channel_step(config, made)
+    return getattr(criterion, "grows", True) and bool(affordable(network, config, step))
+
+
+def expand(
+    network: SECNN,
+    optimizer: Optimizer,
+    expansion: Expansion,
+    proposal: str,
+    scoring_set: tuple[Tensor, Tensor],
+    seed: int,
+) -> float:
+    """Make `expansion` as it was scored with `seed`; how far the logits of the scoring set moved,
+    by `largest_logit_change`."""
+    images, labels = scoring_set
+    filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        before = network.eval()(images)
+        expansion.apply(network, optimizer, images, generator, filters)
+        return largest_logit_change(before, network.eval()(images))
 
 
 SLOWED = 0.99

@@ -14,6 +14,7 @@ import torch
 
 from secnn.growth.decision import Decision, Growth
 from secnn.growth.expansion import AddChannels, AddLayer, Expansion
+from secnn.network.spec import NetworkSpec
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Never:
     """The starting network, trained on."""
 
     scored: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
 
     def decide(self, growth: Growth) -> Decision:
         return Decision(None, "never")
@@ -118,3 +120,26 @@ class ChannelsFirst:
         channels = [e for e in fitting if isinstance(e, AddChannels)]
         first = min(channels or fitting, key=lambda e: (made[type(e), block_of(e)], -block_of(e)))
         return Decision(first, "channels in turn, deepest block first")
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A layer and channels by turns, towards blocks each twice as wide as the one before: the layer
+    where there are fewest, the channels in the deepest block that is not twice as wide as the one
+    before it, else in the first; of equals the deepest. The other kind where none fits."""
+
+    scored: ClassVar[bool] = False
+
+    def decide(self, growth: Growth) -> Decision:
+        fitting = [c.expansion for c in growth.candidates]
+        kind = (AddLayer, AddChannels)[len(growth.expansions) % 2]
+        of_kind = [e for e in fitting if isinstance(e, kind)] or fitting
+        first = min(of_kind, key=lambda e: (self._behind(e, growth.spec), -block_of(e)))
+        return Decision(first, "a layer and channels by turns, towards twice the width")
+
+    def _behind(self, expansion: Expansion, spec: NetworkSpec) -> int:
+        """What comes first has the least."""
+        block, widths = block_of(expansion), spec.channels
+        if isinstance(expansion, AddChannels):
+            return 1 if block == 0 else 2 * (widths[block] >= 2 * widths[block - 1])
+        return spec.layers[block] if isinstance(expansion, AddLayer) else 0

@@ -16,6 +16,7 @@ from secnn.growth.controls import (
     ChannelsFirst,
     LayersFirst,
     Never,
+    Pyramid,
     Random,
     RandomPlace,
     Schedule,
@@ -30,7 +31,11 @@ from secnn.registry import Registry
 def best(candidates: Sequence[Candidate], kind: type[Expansion]) -> Candidate | None:
     """The candidate of `kind` with the highest η_reg; of equals the first, the lowest block."""
     of_kind = [c for c in candidates if isinstance(c.expansion, kind)]
-    return max(of_kind, key=lambda c: c.regularized, default=None)
+    return max(of_kind, key=_regularized, default=None)
+
+
+def _regularized(candidate: Candidate) -> float:
+    return candidate.regularized
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,10 @@ class Natural:
         if not all(map(math.isfinite, scores)):
             return Decision(None, "a score is not finite")
         layer, channels = (best(growth.candidates, k) for k in (AddLayer, AddChannels))
-        if layer is None and channels is None:
+        # Of equals the first, a layer.
+        winner = max(filter(None, (layer, channels)), key=_regularized, default=None)
+        if winner is None:
             return Decision(None, "neither a layer nor channels fit")
-        layer_wins = channels is None or (layer and layer.regularized >= channels.regularized)
-        winner = layer if layer_wins else channels
         grows = winner.regularized > self.tau * growth.current
         relation = ">" if grows else "<="
         reason = f"eta/eta_c = {winner.ratio:.4g} {relation} tau = {self.tau:g}"
@@ -137,20 +142,19 @@ def _most(growth: Growth, worth: Callable[[Candidate], float], tau: float, name:
 
 CRITERIA: Registry[Callable[[GrowthSettings], Criterion]] = Registry(
     "criterion",
-    **{
-        "natural": lambda settings: Natural(settings.tau),
-        "density": lambda settings: Density(settings.tau),
-        "balanced": lambda settings: Balanced(settings.tau),
-        "confident": lambda settings: Confident(settings.tau),
-        "gain": lambda settings: Gain(settings.tau),
-        "never": lambda settings: Never(),
-        "random": lambda settings: Random(),
-        "random-place": lambda settings: RandomPlace(),
-        "schedule": lambda settings: Schedule(),
-        "layers-first": lambda settings: LayersFirst(),
-        "channels-first": lambda settings: ChannelsFirst(),
-    },
+    natural=lambda settings: Natural(settings.tau),
+    density=lambda settings: Density(settings.tau),
+    balanced=lambda settings: Balanced(settings.tau),
+    confident=lambda settings: Confident(settings.tau),
+    gain=lambda settings: Gain(settings.tau),
+    never=lambda settings: Never(),
+    random=lambda settings: Random(),
+    schedule=lambda settings: Schedule(),
+    pyramid=lambda settings: Pyramid(),
 )
+CRITERIA["random-place"] = lambda settings: RandomPlace()
+CRITERIA["layers-first"] = lambda settings: LayersFirst()
+CRITERIA["channels-first"] = lambda settings: ChannelsFirst()
 """name → function of the trial's settings."""
 
 THRESHOLDS: Registry[float] = Registry(

@@ -10,6 +10,7 @@ import torch
 
 from secnn.growth.candidates import Candidate
 from secnn.growth.expansion import Expansion
+from secnn.network.spec import NetworkSpec
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,16 @@ class Growth:
         candidates: every expansion that fits, at least one.
         generator: source of randomness.
         parameters: of the network, p.
+        spec: its shape.
     """
 
     losses: Sequence[float]
     expansions: Sequence[Expansion]
-    current: float | None
+    current: float  # Typed as a number, as a criterion that reads scores always gets one.
     candidates: Sequence[Candidate]
     generator: torch.Generator
     parameters: int
+    spec: NetworkSpec
 
 
 @dataclass(frozen=True)

@@ -152,9 +152,14 @@ def _inverse_root(patches: Tensor) -> Tensor:
 def _turned(site: Site, filters: Tensor) -> Tensor:
     """Each filter or its negative, whichever gives its readers' weights the larger gradient."""
     active = site.activations(torch.cat([filters, -filters]))
-    strength = sum(r.gradients(r.pool(active)).square().sum((0, 2, 3)) for r in site.readers)
+    strength = _strength([r.gradients(r.pool(active)) for r in site.readers])
     signs = torch.where(strength.view(2, -1)[0] >= strength.view(2, -1)[1], 1.0, -1.0)
     return filters * signs.to(filters).view(-1, 1, 1, 1)
+
+
+def _strength(gradients: list[Tensor]) -> Tensor:
+    """‖∂L/∂Ω_k‖² of each channel k, over its readers."""
+    return torch.stack([g.square().sum((0, 2, 3)) for g in gradients]).sum(0)
 
 
 STEPS = 20
@@ -179,7 +184,7 @@ def _ascended(site: Site, filters: Tensor) -> Tensor:
 def _uphill(site: Site, seen: list[Tensor]) -> list[Tensor]:
     """The gradient of Σ_k log Σ_r ‖∂L/∂Ω_rk‖² for what each reader r sees."""
     found = [r.gradients(x) for r, x in zip(site.readers, seen, strict=True)]
-    strength = sum(g.square().sum((0, 2, 3)) for g in found)
+    strength = _strength(found)
     scale = 2 / strength.clamp(min=torch.finfo(strength.dtype).tiny).view(1, -1, 1, 1)
     return [
         conv2d_input(x.shape, g * scale, r.delta, padding=r.side // 2)

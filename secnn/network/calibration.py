@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from secnn.network.surgery import NewChannels
+from secnn.network.surgery import NewChannels, statistics
 from secnn.score.gradients import evaluating
 
 
@@ -51,12 +51,14 @@ def set_statistics(norm: nn.BatchNorm2d, x: Tensor, first: int = 0) -> None:
     # Several times as fast as torch.var_mean over three dimensions.
     values = x[:, first:].transpose(0, 1).flatten(1)
     mean = values.mean(1)
-    norm.running_mean[first:] = mean
-    norm.running_var[first:] = (values - mean[:, None]).square_().mean(1)
+    running_mean, running_variance = statistics(norm)
+    running_mean[first:] = mean
+    running_variance[first:] = (values - mean[:, None]).square_().mean(1)
 
 
 def pass_through(norm: nn.BatchNorm2d) -> None:
     """Set weight and bias so that `norm` is the identity on what has its running statistics."""
+    mean, variance = statistics(norm)
     with torch.no_grad():
-        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-        norm.bias.copy_(norm.running_mean)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(mean)

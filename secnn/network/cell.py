@@ -22,7 +22,8 @@ Attachment = Callable[[Recording], list[Part]]
 
 
 class Block(nn.Module):
-    """A stage of the network: N×C×H×W → N×`width`×⌊H/2⌋×⌊W/2⌋.
+    """A stage of the network: N×C×H×W → N×`width`×H'×W'. `NetworkSpec` counts on no more than one
+    halving a block.
 
     Growth keeps the function: a block computes the same after `deepen`, and after `widen` the same
     in its old channels, while whoever reads the new ones starts with weights of noise.
@@ -55,7 +56,7 @@ class Block(nn.Module):
 
     # The rest is for speed and for research: what follows is always right.
 
-    def layer_parts(self, grown: Block) -> Attachment | None:
+    def layer_parts(self, grown: Any) -> Attachment | None:
         """The parameters that are in `grown` after `deepen`, from a recording of the network as it
         is; None has the candidate scored on its grown copy, slower, with the same result."""
         return None

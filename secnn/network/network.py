@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class SECNN(nn.Module):
         ValueError: a field is out of its range, or nothing is known by the name of the cell.
     """
 
-    blocks: nn.ModuleList
+    blocks: Any  # A ModuleList does not know the type of its modules.
     head: Head
 
     def __init__(self, spec: NetworkSpec | None = None, **fields) -> None:
@@ -49,9 +51,8 @@ class SECNN(nn.Module):
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> SECNN:
         """The network in a checkpoint file, in evaluation mode: `secnn.load`."""
-        import secnn  # The checkpoints' room is built on this one.
-
-        return secnn.load(path)
+        # By the front door, as the checkpoints' room is built on this one.
+        return import_module("secnn").load(path)
 
     @property
     def n_parameters(self) -> int:

@@ -13,15 +13,19 @@ NOISE = 1e-4
 
 
 def noise(*shape: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Gaussian noise of standard deviation `NOISE`, drawn on the CPU so that a seed means the
-    same weights on every device."""
-    draw = torch.randn(*shape, generator=generator, dtype=torch.float64) * NOISE
+    """Gaussian noise of standard deviation `NOISE`, of the type and on the device of `like`."""
+    return gaussian(*shape, deviation=NOISE, like=like, generator=generator)
+
+
+def gaussian(
+    *shape: int, deviation: float, like: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Gaussian numbers, drawn on the CPU so that a seed means the same on every device."""
+    draw = torch.randn(*shape, generator=generator, dtype=torch.float64) * deviation
     return draw.to(dtype=like.dtype, device=like.device)
 
 
-def extend(
-    parameter: nn.Parameter, dim: int, values: Tensor, optimizer: Optimizer | None = None
-) -> None:
+def extend(parameter: Tensor, dim: int, values: Tensor, optimizer: Optimizer | None = None) -> None:
     """Append `values` to `parameter` along `dim`, in place.
 
     The `nn.Parameter` stays the same object. Its optimizer state (Adam's moments, or any state
@@ -79,11 +83,15 @@ class Surgery:
     generator: torch.Generator | None = None
     new: list[NewChannels] = field(default_factory=list)
 
-    def widen_outputs(self, module: nn.Conv2d | nn.Linear, added: int) -> None:
-        """Give a convolution or a linear layer `added` more outputs: weights of noise, biases of
-        zero."""
+    def widen_outputs(
+        self, module: nn.Conv2d | nn.Linear, added: int, *, as_old: bool = False
+    ) -> None:
+        """Give a convolution or a linear layer `added` more outputs: weights of noise, or, with
+        `as_old`, Gaussian with the standard deviation of those that are there; biases of zero."""
         _, inputs, *kernel = module.weight.shape
-        new = noise(added, inputs, *kernel, like=module.weight, generator=self.generator)
+        shape, like = (added, inputs, *kernel), module.weight
+        deviation = like.detach().std().item() if as_old else NOISE
+        new = gaussian(*shape, deviation=deviation, like=like, generator=self.generator)
         extend(module.weight, 0, new, self.optimizer)
         if module.bias is not None:
             extend(module.bias, 0, module.bias.new_zeros(added), self.optimizer)
@@ -119,13 +127,17 @@ class Surgery:
         self.new.append(NewChannels(norm, norm.num_features))
         extend(norm.weight, 0, norm.weight.new_ones(added), self.optimizer)
         extend(norm.bias, 0, norm.bias.new_zeros(added), self.optimizer)
-        norm.running_mean = torch.cat([norm.running_mean, norm.running_mean.new_zeros(added)])
-        norm.running_var = torch.cat([norm.running_var, norm.running_var.new_ones(added)])
+        mean, variance = statistics(norm)
+        norm.running_mean = torch.cat([mean, mean.new_zeros(added)])
+        norm.running_var = torch.cat([variance, variance.new_ones(added)])
         norm.num_features += added
 
-    def hand_over(self, module: nn.Module, beside: nn.Module) -> None:
-        """Let the optimizer train the new `module` too, with an empty memory: each parameter in the
-        group of the one of the same name in the module `beside`, else in the first group."""
+    def hand_over(self, module: nn.Module, beside: nn.Module, *, passes: bool = False) -> None:
+        """Have the batch norms of the new `module` measured, and then pass on what they get if
+        `passes`. Let the optimizer train it too, with an empty memory: each parameter in the group
+        of the one of the same name in the module `beside`, else in the first group."""
+        norms = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+        self.new += [NewChannels(norm, passes=passes) for norm in norms]
         if self.optimizer is None:
             return
         groups, twins = self.optimizer.param_groups, dict(beside.named_parameters())
@@ -133,6 +145,17 @@ class Surgery:
             twin = twins.get(name)
             of_twin = (g for g in groups if any(p is twin for p in g["params"]))
             next(of_twin, groups[0])["params"].append(parameter)
+
+
+def statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance.
+
+    Raises:
+        ValueError: the batch norm keeps none, so that it would not know its new channels.
+    """
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("norm: expected running statistics, got none; use track_running_stats")
+    return norm.running_mean, norm.running_var
 
 
 def _count(module: nn.Conv2d | nn.Linear, side: str, added: int) -> None:

@@ -120,8 +120,9 @@ def _check_sums(stored: bytes) -> None:
 
 def check_format(content: object, path: str | Path) -> None:
     """Raise CheckpointError unless `content`, of the file `path`, is one that this secnn reads."""
-    found = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(found, int) or "network" not in content:
+    fields = content if isinstance(content, dict) else {}
+    found = fields.get("format")
+    if not isinstance(found, int) or "network" not in fields:
         raise CheckpointError(f"checkpoint: {path} was not written by secnn; use another file")
     if found > FORMAT:
         raise CheckpointError(
@@ -143,7 +144,7 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
         network = SECNN(spec)
         # What is saved of this network shall still tell where it started.
         network.start = NetworkSpec.from_dict(content.get("start", content["spec"]))
-        _check_shape(network, spec)
+        _check_start(network.start, spec)
         network.load_state_dict(content["network"])
         network.data = content.get("data")
     except UnknownCell as error:
@@ -213,6 +214,14 @@ def _fields(row: dict) -> dict:
     # Logs of versions before 0.2 have but the columns of the two kinds that there were.
     names = [field.name for field in dataclasses.fields(EXPANSIONS.find(row["kind"]))]
     return {"kind": row["kind"]} | {n: row[n] for n in names if row.get(n) is not None}
+
+
+def _check_start(start: NetworkSpec, spec: NetworkSpec) -> None:
+    """Growth changes neither what a network takes and gives nor what it is made of."""
+    for name in ("input_channels", "image_size", "classes", "cell"):
+        known, found = getattr(spec, name), getattr(start, name)
+        if found != known:
+            raise ValueError(f"start: expected {name} {known}, as its spec has, got {found}")
 
 
 def _check_shape(network: SECNN, spec: NetworkSpec) -> None:

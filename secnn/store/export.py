@@ -1,21 +1,22 @@
 """Networks for other programs: ONNX and safetensors files.
 
-`python -m secnn.export CHECKPOINT FILE.onnx` or `... FILE.safetensors` does the same. Both need
-packages of their own: `pip install onnx onnxscript`, `pip install safetensors`.
+`secnn export CHECKPOINT FILE.onnx` or `... FILE.safetensors` does the same. Both need packages of
+their own: `pip install onnx onnxscript`, `pip install safetensors`.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
+from secnn import plugins
+from secnn.commands import Parser
 from secnn.files import replacing
 from secnn.network.network import SECNN
 from secnn.store import checkpoint
@@ -55,6 +56,7 @@ def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
         dynamo=True,
         verbose=False,
     )
+    assert program is not None  # Only of exports to a file.
     model = _without_traces(program.model_proto)
     onnx.helper.set_model_props(model, _metadata(content))
     _write(file, model.SerializeToString())
@@ -118,14 +120,13 @@ FORMATS: dict[str, Callable[[str | Path | SECNN, str | Path], SECNN]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m secnn.export",
-        description="Write the network of a checkpoint for other programs.",
-    )
+    plugins.load_asked("export", arguments)
+    parser = Parser("export", description="Write the network of a checkpoint for other programs.")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pt file, say of a ladder")
     parser.add_argument("file", metavar="FILE", help=f"to write: *{' or *'.join(FORMATS)}")
+    plugins.add_option(parser)
     asked = parser.parse_args(arguments)
     try:
         network = _writer(asked.file)(asked.checkpoint, asked.file)

@@ -67,17 +67,17 @@ class Rungs:
         """Keep the network that now has `accuracy` wherever it is the first or the best."""
         best = self.best_of_size
         if best is None or best["metrics"]["val_accuracy"] < accuracy:
-            self.best_of_size = content()
+            best = self.best_of_size = content()
         reached = [f"target-{t:g}" for t in self.targets if self.highest < t <= accuracy]
         for name in reached + ["best"] * (accuracy > self.highest):
-            self.ladder[name] = self.best_of_size
+            self.ladder[name] = best
         self.highest = max(self.highest, accuracy)
 
     def close_size(self) -> None:
         """Put the best network of the present size on the ladder; another size begins."""
-        parameters = self.best_of_size["metrics"]["parameters"]
-        self.ladder[f"size-{parameters}"] = self.best_of_size
-        self.best_of_size = None
+        best, self.best_of_size = self.best_of_size, None
+        assert best is not None, "a network of this size has to be offered first"
+        self.ladder[f"size-{best['metrics']['parameters']}"] = best
 
 
 def ladder(path: str | Path) -> list[dict]:

@@ -22,7 +22,8 @@ class EpochRecord:
     "auto" came to on the machine of that epoch. `eta_current` is η_c, the two ratios
     are the best candidates' η_reg/η_c, null where nothing was scored; `logit_change` is max |Δ| of
     the logits at the expansion divided by their standard deviation. `score_seconds` is what
-    deciding and growing took.
+    deciding and growing took. `rung` counts the stretches of epochs
+    between which the criterion was asked, from 1; null with schedule "plateau".
     """
 
     epoch: int
@@ -45,6 +46,7 @@ class EpochRecord:
     train_seconds: float
     eval_seconds: float
     score_seconds: float
+    rung: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from secnn.growth.consideration import Considered
@@ -67,10 +67,13 @@ def records(
 
 
 def with_reductions(
-    considered: Sequence[ExpansionRecord], losses: Sequence[float], span: int
+    considered: Sequence[ExpansionRecord],
+    losses: Sequence[float],
+    around: Callable[[int], tuple[int, int]],
 ) -> list[ExpansionRecord]:
-    """The records, the chosen ones with the fall of the validation loss in the `span` epochs before
-    and after; `losses` are those of epochs 1, 2, … so far, before each epoch's expansion."""
+    """The records, the chosen ones with the fall of the validation loss from the epoch before
+    (`around`) and to the one after; `losses` are those of epochs 1, 2, … so far, before each
+    epoch's expansion."""
 
     def fall(first: int, last: int) -> float | None:
         known = first >= 1 and last <= len(losses)
@@ -79,8 +82,8 @@ def with_reductions(
     return [
         replace(
             r,
-            reduction_before=fall(r.epoch - span, r.epoch),
-            realised_reduction=fall(r.epoch, r.epoch + span),
+            reduction_before=fall(around(r.epoch)[0], r.epoch),
+            realised_reduction=fall(r.epoch, around(r.epoch)[1]),
         )
         if r.chosen
         else r

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from secnn.growth.candidates import PENALTIES
@@ -14,24 +15,20 @@ from secnn.kernels import KERNELS
 from secnn.network.cells import CELLS
 from secnn.network.spec import NetworkSpec
 from secnn.score.fisher import FISHERS
+from secnn.training.recipe import Recipe
+from secnn.training.schedule import SCHEDULES
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+OPTIMIZERS = ("adam", "adamw")
 
 
 @dataclass(frozen=True)
-class TrialConfig(GrowthSettings):
-    """A trial's settings; the defaults are the paper's (arXiv:2401.05686, section 4).
+class TrialConfig(GrowthSettings, Recipe):
+    """A trial's settings; the defaults are the paper's (arXiv:2401.05686, section 4). How it grows
+    is described in `GrowthSettings`, how it is trained in `Recipe`; the rest:
 
     Attributes:
         seed: decides the weights, the order of the images, dropout and the noise of growth.
-        epochs: passes over the training images.
-        batch_size: images a step; the epoch is cut into equal batches of at most this many.
-        learning_rate: Adam's, at the start.
-        patience: epochs without better validation accuracy after which the learning rate halves.
-            An expansion keeps the rate and the best accuracy, and starts the count anew.
-        decay: part of the epochs, at the end, over which the learning rate falls linearly to zero
-            and nothing grows; 0 is the paper's.
-        l1: weight of the sum of absolute parameters in the loss.
         cell: a key of `secnn.network.cells.CELLS`, what blocks are made of.
         dropout, head_dropout, negative_slope, channels: the network's, see `NetworkSpec`.
         layers: of each block at the start; the last entry holds for all further blocks.
@@ -42,19 +39,11 @@ class TrialConfig(GrowthSettings):
         precision: "float32", "bfloat16", or "auto".
         targets: validation accuracies, in per cent, at whose first reaching the network is kept.
 
-    Those of growth are described in `GrowthSettings`.
-
     Raises:
         ValueError: a field is out of its range.
     """
 
     seed: int = 0
-    epochs: int = 300
-    batch_size: int = 512
-    learning_rate: float = 2e-3
-    patience: int = 15
-    decay: float = 0.0
-    l1: float = 1e-5
     cell: str = "conv"
     dropout: float = 0.1
     head_dropout: float = 0.05
@@ -81,9 +70,10 @@ class TrialConfig(GrowthSettings):
         _expect("batch_size", self.batch_size >= 3, "at least 3", self)
         for name in _NOT_NEGATIVE:
             _expect(name, getattr(self, name) >= 0, "0 or more", self)
-        for name in ("dropout", "head_dropout", "decay"):
+        for name in ("dropout", "head_dropout", "decay", "last", "label_smoothing"):
             _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
-        _expect("negative_slope", 0 < self.negative_slope <= 1, "in (0, 1]", self)
+        for name in ("negative_slope", "fall"):
+            _expect(name, 0 < getattr(self, name) <= 1, "in (0, 1]", self)
         for name in ("channel_steps", "channels", "layers"):
             entries = getattr(self, name)
             counts = [isinstance(entry, int) and entry >= 1 for entry in entries]
@@ -95,15 +85,6 @@ class TrialConfig(GrowthSettings):
             value = getattr(self, name)
             _expect(name, value is None or value > 0, "a number above 0, or none", self)
         _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
-
-    @property
-    def decay_epochs(self) -> int:
-        """Epochs at the end in which the learning rate falls."""
-        return round(self.decay * self.epochs)
-
-    def rate_factor(self, epoch: int) -> float:
-        """What the learning rate is multiplied by in `epoch`, counted from 1."""
-        return min(1.0, (self.epochs - epoch + 1) / (self.decay_epochs + 1))
 
     def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
         """The starting network's shape, for images C×H×W.
@@ -137,7 +118,7 @@ class TrialConfig(GrowthSettings):
 
 
 # The registries themselves: what is added to them later counts.
-_CHOICES = {
+_CHOICES: dict[str, Collection[str]] = {
     "criterion": CRITERIA,
     "cell": CELLS,
     "fisher": FISHERS,
@@ -145,6 +126,8 @@ _CHOICES = {
     "penalty": PENALTIES,
     "kernel": KERNELS,
     "precision": PRECISIONS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
 }
 _POSITIVE = (
     "tau",
@@ -152,9 +135,10 @@ _POSITIVE = (
     "capacity",
     "learning_rate",
     "patience",
+    "rungs",
     "score_samples",
 )
-_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1", "plateau")
+_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1", "plateau", "weight_decay", "warmup", "shift")
 
 
 def _expect(name: str, condition: bool, expected: str, config: TrialConfig) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from secnn.data.batches import batches
 from secnn.data.dataset import ImageData
@@ -35,21 +34,29 @@ class Step:
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: Optimizer, l1: float, precision: str = "float32"
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        l1: float,
+        precision: str = "float32",
+        label_smoothing: float = 0.0,
     ) -> None:
         self.network, self.optimizer, self.l1, self.precision = network, optimizer, l1, precision
+        self.label_smoothing = label_smoothing
         self.parameters = list(network.parameters())
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         with mixed(images.device, self.precision):
             logits = self.network(images).float()
-        loss = F.cross_entropy(logits, labels)
-        penalty = torch.cat([p.flatten() for p in self.parameters]).abs().sum()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + self.l1 * penalty).backward()
+        (loss + self._penalty() if self.l1 else loss).backward()
         self.optimizer.step()
         hits = (logits.detach().argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), hits])
+
+    def _penalty(self) -> Tensor:
+        return self.l1 * torch.cat([p.flatten() for p in self.parameters]).abs().sum()
 
 
 def train_epoch(
@@ -60,14 +67,32 @@ def train_epoch(
     l1: float,
     precision: str = "float32",
     graph: Callable[[], Graph] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    shift: int = 0,
+    rate: Callable[[float], float] | None = None,
 ) -> Metrics:
     """One pass over the training images, by `Step`, recorded and replayed if there is a `graph`;
-    the metrics are those of the passing batches."""
+    the metrics are those of the passing batches. `rate` tells the learning rate by the part of the
+    epoch that is done, in [0, 1); without it the optimizer's own stays."""
     network.train()
-    step = Step(network, optimizer, l1, precision)
+    step = Step(network, optimizer, l1, precision, label_smoothing)
     run = ReplayedStep(step, graph) if graph else step
-    sums = [run(images, labels) for images, labels in batches(data, batch_size)]
+    count, sums = -(-len(data.train_images) // batch_size), []
+    for i, (images, labels) in enumerate(batches(data, batch_size, shift)):
+        if rate is not None:
+            set_rate(optimizer, rate(i / count))
+        sums.append(run(images, labels))
     return _metrics(sums, len(data.train_images))
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate; in place where it is a tensor, which a recorded step reads."""
+    for group in optimizer.param_groups:
+        if torch.is_tensor(group["lr"]):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 @torch.inference_mode()
@@ -99,13 +124,3 @@ def resolve_precision(name: str, device: torch.device) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if device.type == "cpu" and native else "float32"
-
-
-def plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:
-    """Halve the learning rate after `patience` epochs without better validation accuracy."""
-    return ReduceLROnPlateau(optimizer, "max", 0.5, patience - 1, threshold=0, min_lr=0)
-
-
-def restart_patience(scheduler: ReduceLROnPlateau) -> None:
-    """After an expansion: the rate and the best accuracy stay, the count of bad epochs restarts."""
-    scheduler.num_bad_epochs = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from secnn.data.dataset import ImageData
+from secnn.registry import Registry
 from secnn.training.config import TrialConfig
 
 
@@ -18,19 +19,25 @@ class Preset:
     lams: tuple[float, ...]
 
     def for_data(self, data: ImageData) -> Preset:
-        """The same preset with settings for small data, where an epoch has too few steps for
-        batches of 512 and scores cost more than training."""
+        """The same preset with settings for small data, where an epoch has too few steps for large
+        batches and scores cost more than training."""
         if len(data.train_images) >= SMALL:
             return self
-        epochs = min(self.reference.epochs, SMALL_EPOCHS)
-        reference = replace(self.reference, epochs=epochs, batch_size=128, score_samples=256)
+        own = self.reference
+        reference = replace(
+            own,
+            epochs=min(own.epochs, SMALL_EPOCHS),
+            batch_size=own.batch_size // 4,
+            score_samples=256,
+            shift=min(own.shift, 2),
+        )
         return replace(self, reference=reference)
 
 
 SMALL = 5_000
 """Training images below which data counts as small."""
 
-SMALL_EPOCHS = 30
+SMALL_EPOCHS = 90
 
 TAUS = (1.02, 1.1, 1.5, 2.0, 4.0)
 """On η/η_c."""
@@ -40,36 +47,60 @@ DENSITIES = (0.5, 0.8, 1.0, 1.2, 1.5)
 
 LAMS = (0.0, 1e-8, 1e-7, 1e-6)
 
-DEFAULT = TrialConfig(
-    criterion="balanced",
-    tau=0.5,
-    channel_steps=(12,),
-    max_parameters=30_000,
-    decay=0.25,
-    patience=75,
+FINISHED = TrialConfig(
+    schedule="rungs",
+    optimizer="adamw",
+    weight_decay=0.02,
+    learning_rate=8e-3,
+    batch_size=256,
+    shift=4,
+    l1=0.0,
+    dropout=0.0,
+    head_dropout=0.0,
 )
-"""Chosen by benchmarks/growth_quality.py; see docs/criterion.md. Twelve channels cost about what a
-layer does, so that the two compete at one size. The learning rate falls over the last quarter; that
-it halves before is for trials that have not improved for as long."""
+"""A recipe for small networks, which finishes each of them; see docs/training.md."""
 
-PRESETS = {
-    "paper": Preset(
+DEFAULT = replace(
+    FINISHED, criterion="balanced", tau=0.5, channel_steps=(12,), max_parameters=60_000
+)
+"""The criterion was chosen by benchmarks/growth_quality.py; see docs/criterion.md. Twelve channels
+cost about what a layer does, so that the two compete at one size."""
+
+PRESETS: Registry[Preset] = Registry(
+    "preset",
+    paper=Preset(
         "the paper's settings, word for word; its threshold of 2 hardly ever fires",
         TrialConfig(tau=2.0),
         TAUS,
         LAMS,
     ),
-    "default": Preset(
-        "what measured best, up to 30,000 parameters: the score says whether a block is worth "
-        "growing, and the blocks take turns",
+    default=Preset(
+        "the paper's cell, up to 60,000 parameters, each size finished before the next: the score "
+        "says whether a block is worth growing, and the blocks take turns",
         DEFAULT,
         DENSITIES,
         LAMS,
     ),
-    "quick": Preset(
-        "the default in minutes on a laptop: few epochs, short cooldown, small sweeps",
-        replace(DEFAULT, epochs=8, cooldown=1),
+    separable=Preset(
+        "residual units of pointwise and depthwise convolutions, from 4,090 parameters in steps "
+        "towards blocks each twice as wide as the one before",
+        replace(
+            FINISHED,
+            cell="separable",
+            criterion="pyramid",
+            layers=(2,),
+            channel_steps=(8,),
+            rungs=17,
+            max_parameters=60_000,
+        ),
+        (),
+        (),
+    ),
+    quick=Preset(
+        "the default in minutes on a laptop: four sizes, few epochs, small sweeps",
+        replace(DEFAULT, epochs=30, rungs=4, last=0.4, max_parameters=20_000),
         (0.5, 1.0),
         (0.0, 1e-6),
     ),
-}
+)
+"""name → preset."""

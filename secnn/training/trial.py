@@ -12,17 +12,17 @@ import torch
 
 from secnn.data.batches import normalize
 from secnn.data.dataset import ImageData
-from secnn.growth.consideration import consider
-from secnn.growth.expansion import Expansion, from_dict, largest_logit_change
-from secnn.growth.proposal import propose_filters
+from secnn.growth.consideration import can_grow, consider, expand
+from secnn.growth.expansion import Expansion, from_dict
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
 from secnn.store.ladder import Rungs
 from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord
-from secnn.training import audit
+from secnn.training import audit, schedule
 from secnn.training.config import TrialConfig
-from secnn.training.epoch import Metrics, evaluate, restart_patience
+from secnn.training.epoch import Metrics, evaluate
 from secnn.training.learner import Learner, place
+from secnn.training.schedule import Schedule
 
 
 class TrialDiverged(ArithmeticError):
@@ -59,14 +59,19 @@ class Trial:
         self.records: list[EpochRecord] = []
         self.considered: list[ExpansionRecord] = []
         self.expansions: list[Expansion] = []
-        self._last_expansion: int | None = None
         self._scoring_set = self._draw_scoring_set()
         self.learner = Learner(self._start(), config, self.device)
+        self.schedule.go_on(0, False, can_grow(self.network, config, []))
 
     @property
     def network(self) -> SECNN:
         """The network as it is now."""
         return self.learner.network
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of the learning rate, and of growth."""
+        return self.learner.schedule
 
     @property
     def epoch(self) -> int:
@@ -90,15 +95,15 @@ class Trial:
         if epoch == 1:
             self.rungs.clear()
         with self._randomness(epoch):
-            self.network.anneal_slopes(self.config.cooldown)
-            rate = self.learner.learning_rate * self.config.rate_factor(epoch)
+            self.network.anneal_slopes(self.schedule.annealing())
+            rate = self.schedule.rate(epoch)
             started = time.perf_counter()
             trained = self._expect_finite(self.learner.train(self.data, rate), "training", epoch)
             evaluated = time.perf_counter()
             validated = self._expect_finite(self.learner.validate(self.data), "validation", epoch)
             finished = time.perf_counter()
-            self.learner.scheduler.step(validated.accuracy)
-            before = self._shape()
+            self.schedule.observe(validated.accuracy)
+            before, rung = self._shape(), self._rung()
             self._keep(epoch, trained, validated)
             kept = time.perf_counter()
             grown = self._grow(epoch, validated.loss)
@@ -109,17 +114,18 @@ class Trial:
             train_accuracy=trained.accuracy,
             val_loss=validated.loss,
             val_accuracy=validated.accuracy,
-            learning_rate=rate,
+            learning_rate=rate(0.5),
             kernel=self.learner.kernel,
             precision=self.learner.precision,
             **grown,
             train_seconds=evaluated - started,
             eval_seconds=finished - evaluated,
             score_seconds=time.perf_counter() - kept,
+            rung=rung,
         )
         self.records.append(record)
-        losses, span = [r.val_loss for r in self.records], max(1, self.config.cooldown)
-        self.considered = audit.with_reductions(self.considered, losses, span)
+        losses = [r.val_loss for r in self.records]
+        self.considered = audit.with_reductions(self.considered, losses, self.schedule.around)
         return record
 
     def finish(self) -> TrialRecord:
@@ -152,7 +158,6 @@ class Trial:
             "config": self.config.to_dict(),
             "training": {
                 **self.learner.state(),
-                "last_expansion": self._last_expansion,
                 "best_of_size": self.rungs.best_of_size,
                 "records": [dataclasses.asdict(r) for r in self.records],
                 "considered": [dataclasses.asdict(r) for r in self.considered],
@@ -174,7 +179,6 @@ class Trial:
         self.learner = Learner(checkpoint.rebuild(content), self.config, self.device)
         self.learner.restore(training)
         self.expansions = [from_dict(fields) for fields in content["expansions"]]
-        self._last_expansion = training["last_expansion"]
         self.records = [EpochRecord(**fields) for fields in training["records"]]
         self.rungs.best_of_size = training["best_of_size"]
         self.rungs.highest = max((r.val_accuracy for r in self.records), default=-math.inf)
@@ -240,42 +244,27 @@ class Trial:
 
     def _grow(self, epoch: int, loss: float) -> dict:
         """Consider the candidates and make the chosen one; the columns of the epoch's record."""
-        since = math.inf if self._last_expansion is None else epoch - self._last_expansion
-        if since <= self.config.cooldown or epoch >= self.config.epochs - self.config.decay_epochs:
+        if not self.schedule.asks(epoch):
             return audit.NOT_CONSIDERED
-        considered = consider(
-            self.network,
-            self.config,
-            self._scoring_set,
-            self.expansions,
-            [*(r.val_loss for r in self.records), loss],
-            self._seed(epoch),
-        )
+        given = self.network, self.config, self._scoring_set, self.expansions
+        losses = [*(r.val_loss for r in self.records), loss]
+        considered = consider(*given, losses, self._seed(epoch))
         chosen, change = considered.decision.expansion, None
         if chosen is not None:
             change = self._expand(chosen, epoch)
+        further = can_grow(self.network, self.config, self.expansions)
+        self.schedule.go_on(epoch, chosen is not None, further)
         self.considered += audit.records(considered, epoch, change)
         return audit.columns(considered, change)
 
     def _expand(self, expansion: Expansion, epoch: int) -> float:
-        """Grow, with the weights that were scored; how far the logits moved."""
         self.rungs.close_size()
-        images, labels = self._scoring_set
-        before, seed = self._logits(images), self._seed(epoch)
-        filters = propose_filters(
-            self.config.proposal, self.network, [expansion], images, labels, seed
-        )
-        generator = torch.Generator().manual_seed(seed)
-        expansion.apply(self.network, self.learner.optimizer, images, generator, filters[expansion])
-        restart_patience(self.learner.scheduler)
         self.expansions.append(expansion)
-        self._last_expansion = epoch
-        return largest_logit_change(before, self._logits(images))
+        given = self.network, self.learner.optimizer, expansion, self.config.proposal
+        return expand(*given, self._scoring_set, self._seed(epoch))
 
-    @torch.no_grad()
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        self.network.eval()
-        return self.network(images)
+    def _rung(self) -> int | None:
+        return len(self.schedule.ends) if isinstance(self.schedule, schedule.Rungs) else None
 
 
 def run_trial(

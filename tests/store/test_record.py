@@ -41,7 +41,7 @@ def test_types_and_nulls_follow_the_annotations(kind):
         assert field.nullable is (type(None) in kinds)
 
 
-def test_the_nullable_columns_are_those_of_epochs_without_growth():
+def test_the_nullable_columns_are_those_of_epochs_without_growth_or_rungs():
     nullable = {field.name for field in schema(EpochRecord) if field.nullable}
     assert nullable == {
         "expansion",
@@ -49,6 +49,7 @@ def test_the_nullable_columns_are_those_of_epochs_without_growth():
         "best_layer_ratio",
         "best_channels_ratio",
         "logit_change",
+        "rung",
     }
     nullable = {field.name for field in schema(ExpansionRecord) if field.nullable}
     assert nullable == {

@@ -1,89 +1,18 @@
-"""A trial is decided by its configuration, and survives being stopped anywhere."""
+"""A trial grows by its configuration, within its budget, and tells what happened."""
 
 import dataclasses
 import itertools
-import math
 
 import pytest
 import torch
+from small_trials import CONFIG, finished
 
-from secnn import AddLayer, TrialConfig, replay, run_trial
-from secnn.data.dataset import ImageData, load_dataset
+from secnn import AddLayer, replay, run_trial
 from secnn.growth.expansion import EXPANSIONS, Expansion
 from secnn.store import checkpoint
 from secnn.store.checkpoint import rebuild
 from secnn.store.record import EpochRecord
-from secnn.training.trial import Trial, TrialDiverged
-
-TIMES = {"train_seconds", "eval_seconds", "score_seconds"}
-
-# Grows by a layer and, when none fits, by channels; halves its learning rate, as eight validation
-# images tie often; spends epochs in the cooldown. Seeds 0 to 11 do so in float32 and in bfloat16.
-CONFIG = TrialConfig(
-    tau=0.5,
-    lam=1e-6,
-    capacity=2,
-    layers=(1, 2, 2),
-    learning_rate=2e-2,
-    epochs=7,
-    cooldown=1,
-    batch_size=128,
-    channel_steps=(2, 4),
-    patience=1,
-    score_samples=64,
-    channels=(4, 4, 4),
-    targets=(20, 40),
-    kernel="reference",
-)
-
-
-@pytest.fixture(scope="module")
-def digits(first) -> ImageData:
-    data = first(load_dataset("digits"), 500)
-    return dataclasses.replace(
-        data,
-        validation_images=data.validation_images[:8],
-        validation_labels=data.validation_labels[:8],
-    )
-
-
-def untimed(record) -> dict:
-    return {k: v for k, v in dataclasses.asdict(record).items() if k not in TIMES}
-
-
-def finished(trial: Trial) -> dict:
-    while not trial.done:
-        trial.step()
-    return everything(trial)
-
-
-def everything(trial: Trial) -> dict:
-    return {
-        "records": [untimed(r) for r in trial.records],
-        "considered": [dataclasses.asdict(r) for r in trial.considered],
-        "weights": trial.network.state_dict(),
-        "moments": {
-            name: trial.learner.optimizer.state[p] for name, p in trial.network.named_parameters()
-        },
-        "ladder": {name: trial.ladder[name]["network"] for name in sorted(trial.ladder)},
-    }
-
-
-def assert_same(one: object, other: object) -> None:
-    """Equal bit for bit, tensors included."""
-    if torch.is_tensor(one):
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert list(one) == list(other)
-        for key in one:
-            assert_same(one[key], other[key])
-    else:
-        assert one == other
-
-
-@pytest.fixture(scope="module")
-def whole(digits) -> dict:
-    return finished(Trial(CONFIG, digits))
+from secnn.training.trial import Trial
 
 
 def test_the_trial_of_these_tests_meets_every_situation(whole):
@@ -92,41 +21,6 @@ def test_the_trial_of_these_tests_meets_every_situation(whole):
     assert any("AddLayer" in e for e in grown)
     assert any("AddChannels" in e for e in grown)
     assert len(rates) > 1
-
-
-def test_the_same_configuration_gives_the_same_trial(digits, whole):
-    torch.manual_seed(5)  # The caller's generator must not matter,
-    before = torch.get_rng_state()
-    assert_same(whole, finished(Trial(CONFIG, digits)))
-    assert torch.equal(before, torch.get_rng_state())  # nor be touched.
-
-
-def test_another_seed_gives_another_trial(digits, whole):
-    other = next(run_trial(dataclasses.replace(CONFIG, seed=1), digits))
-    assert untimed(other) != whole["records"][0]
-
-
-@pytest.mark.parametrize("stop", range(1, CONFIG.epochs))
-def test_a_trial_stopped_after_any_epoch_goes_on_bit_for_bit(digits, whole, stop, tmp_path):
-    from secnn.store import checkpoint
-    from secnn.store.ladder import Folder
-
-    trial = Trial(CONFIG, digits, ladder=Folder(tmp_path))
-    for _ in range(stop):
-        trial.step()
-    checkpoint.save(tmp_path / "last", trial.state())
-    resumed = Trial(CONFIG, digits, ladder=Folder(tmp_path))
-    resumed.restore(checkpoint.read(tmp_path / "last"))
-    assert_same(everything(trial), everything(resumed))
-    assert_same(whole, finished(resumed))
-
-
-def test_restoring_refuses_another_configuration_and_other_data(digits, first):
-    state = Trial(CONFIG, digits).state()
-    with pytest.raises(ValueError, match="another configuration"):
-        Trial(dataclasses.replace(CONFIG, tau=3.0), digits).restore(state)
-    with pytest.raises(ValueError, match="other data"):
-        Trial(CONFIG, first(digits, 100)).restore(state)
 
 
 def test_records_tell_what_happened(digits, whole):
@@ -212,26 +106,6 @@ def test_growth_stays_within_its_budget(digits, budget):
     assert sizes[0] < sizes[-1] <= most
 
 
-def test_a_diverged_trial_says_when_and_keeps_its_last_state(digits):
-    trial = Trial(dataclasses.replace(CONFIG, criterion="never"), digits)
-    trial.step()
-    with torch.no_grad():
-        trial.network.head.output.bias.fill_(math.nan)
-    with pytest.raises(TrialDiverged, match="epoch 2"):
-        trial.step()
-    assert trial.epoch == 1
-
-
-def test_a_network_that_only_evaluation_breaks_is_not_kept(digits):
-    trial = Trial(dataclasses.replace(CONFIG, criterion="never"), digits)
-    trial.step()
-    trial.network.blocks[0].layers[0].norm.running_mean.fill_(math.nan)
-    kept = trial.ladder["best"]
-    with pytest.raises(TrialDiverged, match="epoch 2: the validation loss is nan"):
-        trial.step()
-    assert trial.ladder["best"] is kept
-
-
 @dataclasses.dataclass(frozen=True)
 class TwoLayers(Expansion):
     """An expansion of one's own."""
@@ -271,28 +145,6 @@ def test_an_expansion_of_one_s_own_takes_one_line(digits, two_layers, tmp_path):
     assert all(r.logit_change < 0.01 for r in trial.considered if r.chosen)
     checkpoint.save(tmp_path / "last.pt", trial.state())
     assert replay(tmp_path / "last.pt").spec == trial.network.spec
-
-
-def test_a_new_trial_leaves_nothing_of_another_on_its_ladder(digits):
-    ladder = {name: {"network": {}, "metrics": {"epoch": 1}} for name in ("mine", "best of all")}
-    finished(Trial(dataclasses.replace(CONFIG, epochs=3), digits, ladder=ladder))
-    other = Trial(dataclasses.replace(CONFIG, criterion="never", epochs=1), digits, ladder=ladder)
-    finished(other)
-    assert {content["metrics"]["epoch"] for content in ladder.values()} == {1}
-    assert {"mine", "best of all"} < set(ladder)
-
-
-def test_what_restores_in_memory_is_a_copy(digits):
-    """Training on from a state moves neither its trial nor what others begin with."""
-    config = dataclasses.replace(CONFIG, criterion="never")
-    origin, undisturbed = Trial(config, digits), Trial(config, digits)
-    origin.step(), undisturbed.step()
-    losses = []
-    for _ in range(2):
-        other = Trial(config, digits)
-        other.restore(origin.state())
-        losses.append(other.step().train_loss)
-    assert losses[0] == losses[1] == undisturbed.step().train_loss == origin.step().train_loss
 
 
 def test_run_trial_yields_records(digits):

@@ -15,7 +15,7 @@ from secnn.network.conv.layer import Layer, added_layer, identity_layer
 from secnn.network.conv.parts import Branch, Flow, layer_parts
 from secnn.network.conv.sites import Reader, Site
 from secnn.network.spec import NetworkSpec
-from secnn.network.surgery import NewChannels, Surgery
+from secnn.network.surgery import Surgery
 from secnn.score.gradients import Recording
 
 
@@ -38,7 +38,7 @@ class Block(cell.Block):
         inputs = cell.inputs_of(spec, index)
         first = Layer(inputs, width, bias=True, dropout=spec.dropout, slope=self.slope)
         added = (added_layer(width, self.slope) for _ in range(spec.layers[index] - 1))
-        self.layers = nn.ModuleList([first, *added])
+        self.layers: Any = nn.ModuleList([first, *added])
 
     @property
     def width(self) -> int:
@@ -53,8 +53,7 @@ class Block(cell.Block):
         neighbour = self.layers[-1]
         layer = identity_layer(neighbour.norm, surgery.generator).train(self.training)
         self.layers.append(layer)
-        surgery.hand_over(layer, neighbour)
-        surgery.new.append(NewChannels(layer.norm, passes=True))
+        surgery.hand_over(layer, neighbour, passes=True)
 
     def widen(self, surgery: Surgery, added: int, filters: Sequence[Tensor] | None = None) -> None:
         old = self.width
@@ -73,7 +72,7 @@ class Block(cell.Block):
         for layer in self.layers:
             layer.anneal(epochs, self.slope)
 
-    def layer_parts(self, grown: cell.Block) -> cell.Attachment:
+    def layer_parts(self, grown: Any) -> cell.Attachment:
         return layer_parts(self.layers[-1], grown.layers[-1].norm)
 
     def channel_parts(self, network: Any, grown: Any, index: int) -> cell.Attachment | None:

@@ -59,7 +59,8 @@ def identity_layer(neighbour: nn.BatchNorm2d, generator: torch.Generator | None)
     # The default weights, which are replaced, shall not advance the global generator.
     with torch.random.fork_rng(devices=[]):
         layer = added_layer(neighbour.num_features, slope=1.0)
-    layer.to(neighbour.weight.device, neighbour.weight.dtype, memory_format=torch.channels_last)
+    layer.to(neighbour.weight.device, neighbour.weight.dtype)
+    layer.to(memory_format=torch.channels_last)
     weight = layer.conv.weight
     with torch.no_grad():
         nn.init.dirac_(weight)

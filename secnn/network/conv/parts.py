@@ -65,8 +65,8 @@ class Flow:
 
     def part(self, x: Tensor, recording: Recording) -> Convolution:
         """The new weights, x being what they read."""
-        gradient, size = recording.gradients[self.conv], self.weight.shape[2:]
-        return Convolution(x.detach(), gradient, tuple(size), False, recording.kernel)
+        gradient, (height, width) = recording.gradients[self.conv], self.weight.shape[2:]
+        return Convolution(x.detach(), gradient, (height, width), False, recording.kernel)
 
 
 class Branch:

@@ -122,13 +122,14 @@ def test_the_paper_s_rule_decides_on_the_scores(network, scoring_set):
     )
     assert considered.current == current
     assert considered.candidates == candidates
-    growth = Growth(LOSSES, made, current, candidates, torch.Generator(), network.n_parameters)
+    size, spec = network.n_parameters, network.spec
+    growth = Growth(LOSSES, made, current, candidates, torch.Generator(), size, spec)
     assert considered.decision == Natural(1.01).decide(growth)
 
 
 @pytest.mark.parametrize("criterion", ["never", "random", "schedule", "layers-first"])
 def test_controls_score_nothing(criterion, network, scoring_set, monkeypatch):
-    monkeypatch.setattr("secnn.growth.score_candidates", None)
+    monkeypatch.setattr(growth, "score_candidates", None)
     config = dataclasses.replace(CONFIG, criterion=criterion)
     considered = consider(network, config, scoring_set, [], LOSSES, seed=9)
     assert considered.current is None

@@ -1,7 +1,6 @@
-"""Every image once an epoch, the loss that is stated, and a learning rate that waits its time."""
+"""An epoch minimises the loss that is stated; evaluation leaves no trace."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
@@ -10,117 +9,9 @@ from torch.nn import functional as F
 
 from secnn.data import batches as drawing
 from secnn.data.batches import batches, normalize
-from secnn.network.network import SECNN
 from secnn.network import prediction
-from secnn.training.epoch import (
-    evaluate,
-    mixed,
-    plateau,
-    resolve_precision,
-    restart_patience,
-    train_epoch,
-)
-
-
-def numbered(data, count):
-    """Training images that can be told apart, mirrored or not: two bytes of their number in the
-    left column, zero elsewhere."""
-    images = torch.zeros(count, 1, 8, 8, dtype=torch.uint8)
-    numbers = torch.arange(count)
-    images[:, 0, 0, 0] = numbers % 256
-    images[:, 0, 1, 0] = numbers // 256
-    images[:, 0, 2, 0] = 255
-    return dataclasses.replace(data, train_images=images, train_labels=numbers % data.classes)
-
-
-def drawn(data, size):
-    """Numbers and mirrorings of an epoch's images, and the sizes of its batches."""
-    numbers, mirrored, sizes = [], [], []
-    for images, labels in batches(data, size):
-        pixels = (images * data.std[0] + data.mean[0]) * 255
-        flipped = pixels[:, 0, 2, 7] > 128
-        pixels = torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        found = (pixels[:, 0, 0, 0].round() + 256 * pixels[:, 0, 1, 0].round()).long()
-        assert torch.equal(labels, found % data.classes)
-        numbers.append(found)
-        mirrored.append(flipped)
-        sizes.append(len(labels))
-    return torch.cat(numbers), torch.cat(mirrored), sizes
-
-
-# --- images -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_normalised_training_images_have_mean_0_and_deviation_1(channels, make_data):
-    data = make_data(channels=channels, size=(9, 7))
-    images = normalize(data.train_images, data)
-    assert images.dtype == torch.float32
-    assert images.shape == data.train_images.shape
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    variance, mean = torch.var_mean(images.double(), (0, 2, 3), correction=0)
-    torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-5)
-    torch.testing.assert_close(variance, torch.ones_like(variance), rtol=0, atol=1e-5)
-
-
-def test_normalisation_is_the_formula_and_keeps_its_input(make_data):
-    data = make_data(channels=3)
-    given = data.test_images.clone()
-    mean = torch.tensor(data.mean, dtype=torch.float64).view(-1, 1, 1)
-    std = torch.tensor(data.std, dtype=torch.float64).view(-1, 1, 1)
-    expected = (data.test_images.double() / 255 - mean) / std
-    found = normalize(data.test_images, data)
-    torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-5)
-    assert torch.equal(data.test_images, given)
-
-
-# --- batches ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count, size", [(600, 512), (512, 512), (513, 512), (300, 7), (5, 100)])
-def test_an_epoch_has_every_image_once_in_equal_batches(count, size, make_data):
-    numbers, _, sizes = drawn(numbered(make_data(), count), size)
-    assert numbers.sort().values.tolist() == list(range(count))
-    assert max(sizes) <= size
-    assert max(sizes) - min(sizes) <= 1
-    assert len(sizes) == -(-count // size)
-
-
-def test_half_of_the_images_are_mirrored_where_the_data_allows_it(make_data):
-    count = 4000
-    _, mirrored, _ = drawn(numbered(make_data(flip=True), count), 512)
-    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.04)  # 5 σ
-    _, mirrored, _ = drawn(numbered(make_data(flip=False), count), 512)
-    assert not mirrored.any()
-
-
-def test_each_epoch_draws_another_order_and_other_mirrorings(make_data):
-    data = numbered(make_data(flip=True), 1000)
-    (first, mirrored, _), (second, others, _) = drawn(data, 300), drawn(data, 300)
-    assert not torch.equal(first, second)
-    assert not torch.equal(mirrored[first.argsort()], others[second.argsort()])
-
-
-def test_batches_are_decided_by_torch_s_seed(make_data):
-    data = make_data(flip=True)
-
-    def epoch(seed):
-        torch.manual_seed(seed)
-        return torch.cat([images for images, _ in batches(data, 50)])
-
-    assert torch.equal(epoch(1), epoch(1))
-    assert not torch.equal(epoch(1), epoch(2))
-
-
-def test_the_order_does_not_depend_on_flipping(make_data):
-    orders = []
-    for flip in (True, False):
-        torch.manual_seed(3)
-        orders.append(drawn(numbered(make_data(flip=flip), 500), 100)[0])
-    assert torch.equal(*orders)
-
-
-# --- an epoch -----------------------------------------------------------------------------
+from secnn.network.network import SECNN
+from secnn.training.epoch import evaluate, mixed, resolve_precision, train_epoch
 
 
 def small(data, **fields):
@@ -133,6 +24,9 @@ def small(data, **fields):
         layers=(1, 1),
         **fields,
     )
+
+
+# --- training -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -276,50 +170,3 @@ def test_metrics_are_per_cent_and_mean_loss(make_data):
     metrics = evaluate(network, data.test_images, data.test_labels, data)
     assert metrics.accuracy == pytest.approx(25)  # 60 images, 15 of class 2.
     assert metrics.loss == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)
-
-
-# --- the learning rate --------------------------------------------------------------------
-
-
-def rates(accuracies, patience, restart_after=()):
-    """The learning rate of each epoch, given the validation accuracies after them."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler, found = plateau(optimizer, patience), []
-    for epoch, accuracy in enumerate(accuracies):
-        found.append(optimizer.param_groups[0]["lr"])
-        scheduler.step(accuracy)
-        if epoch in restart_after:
-            restart_patience(scheduler)
-    return found
-
-
-@pytest.mark.parametrize("patience", [1, 2, 15])
-def test_the_rate_halves_after_exactly_so_many_epochs_without_better(patience):
-    # The first epoch is the best; after `patience` others the next one has half the rate.
-    found = rates([50.0] * (3 * patience + 2), patience)
-    halvings = [max(0, (epoch - 1) // patience) for epoch in range(len(found))]
-    assert found == [0.5**n for n in halvings]
-
-
-def test_any_better_accuracy_starts_the_count_anew():
-    patience = 3
-    accuracies = [50.0, 50.0, 49.0, 50.001, 50.0, 50.0, 50.0, 50.0]
-    assert rates(accuracies, patience) == [1, 1, 1, 1, 1, 1, 1, 0.5]
-
-
-def test_a_rising_accuracy_keeps_the_rate():
-    assert set(rates([float(n) / 100 for n in range(60)], 1)) == {1.0}
-
-
-def test_an_equal_accuracy_is_not_better():
-    assert rates([0.0, 0.0, 0.0], 1) == [1, 1, 0.5]
-
-
-def test_an_expansion_starts_the_count_anew_and_keeps_rate_and_best():
-    patience = 4
-    #            best  1     2     3 | grown, 1  2     3     4    | halved
-    accuracies = [50.0, 40.0, 40.0, 40.0, 45.0, 45.0, 45.0, 45.0, 45.0]
-    assert rates(accuracies, patience, restart_after=[3]) == [1] * 8 + [0.5]
-    # 45 is better than what followed growth, but not than the best before it.
-    halved = rates([50.0] + [40.0] * 12, patience, restart_after=[6])
-    assert halved == [1] * 5 + [0.5] * 6 + [0.25] * 2
