@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from secnn.analysis.logs import Study, StudyError, command, read_log
 from secnn.analysis.plot_growth import MARKERS, OTHER_MARKER, save, title
+from secnn.commands import Parser
 
 MEASURES = (
     "predicted_reduction",
@@ -37,9 +39,11 @@ LINEAR = 1e-3
 """Nats around 0 within which the figure's axes are linear, if something in it is not above 0."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="analysis/calibration.py", description=__doc__)
+    parser = Parser(
+        "plot calibration", description="What expansions promised and what they brought."
+    )
     return command(parser, calibrate, arguments)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+
+from secnn.commands import Parser, program
 
 FORMAT = 1
 NEEDED = {
@@ -197,14 +199,14 @@ def newest_study(runs: Path = Path("runs")) -> Path:
     """
     found = [path.parent for path in runs.glob("[!.]*/study.json")]
     if not found:
-        raise StudyError(f"no study under {runs}: start one with study/run.py, or name its folder")
+        raise StudyError(f"no study under {runs}: start one ({program('run')}), or name its folder")
     return max(found, key=_changed)
 
 
 def command(
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     action: Callable[[Study, argparse.Namespace], None],
-    arguments: list[str] | None,
+    arguments: Sequence[str] | None,
 ) -> int:
     """Do `action` to the study that the command line names, or the newest; the exit status."""
     parser.add_argument(
@@ -226,7 +228,7 @@ def _about(folder: Path) -> dict:
     path = folder / "study.json"
     if not path.is_file():
         missing = "holds no study.json" if folder.is_dir() else "is not a folder"
-        raise StudyError(f"{folder} {missing}: expected a results folder of study/run.py")
+        raise StudyError(f"{folder} {missing}: expected a study's results folder")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -23,6 +23,7 @@ from secnn.analysis.summary import (
     parameters_at,
     spread,
 )
+from secnn.commands import Parser
 from secnn.files import replacing
 
 PAPER = Path(__file__).with_name("paper_table.csv")
@@ -42,9 +43,9 @@ class Table:
     rows: list[list[str]]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="analysis/make_table.py", description=__doc__)
+    parser = Parser("table", description="The paper's table from a study's logs.")
     parser.add_argument(
         "--targets",
         type=percentage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from secnn.analysis.logs import Setting, Study, Trial, command
 from secnn.analysis.summary import mean_curve
+from secnn.commands import Parser
 from secnn.files import replacing
 
 MARKERS = {"AddLayer": "^", "AddChannels": "s"}
@@ -27,9 +29,11 @@ HUES = (1, 2, 5, 6, 7, 0, 4)
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="analysis/plot_growth.py", description=__doc__)
+    parser = Parser(
+        "plot growth", description="Parameters and accuracy over the epochs of a study."
+    )
     return command(parser, plot_growth, arguments)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -27,15 +28,16 @@ from secnn.analysis.summary import (
     networks,
     pareto_front,
 )
+from secnn.commands import Parser
 
 BASELINES = Path(__file__).with_name("baselines.csv")
 UNVERIFIED = ("secondary", "leaderboard copy")
 """Baselines whose figures were not read at their source."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="analysis/plot_pareto.py", description=__doc__)
+    parser = Parser("plot pareto", description="Accuracy against parameters of a study.")
     return command(parser, plot_pareto, arguments)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from itertools import cycle
 
 from matplotlib.axes import Axes
@@ -12,13 +13,16 @@ from matplotlib.figure import Figure
 from secnn.analysis.logs import Setting, Study, StudyError, Trial, command
 from secnn.analysis.plot_growth import FAMILIES, colours, parameter_axis, save, title
 from secnn.analysis.summary import BEST, FINAL_PARAMETERS, Spread, measures, spread
+from secnn.commands import Parser
 
 SYMBOLS = {"tau": "τ", "lam": "λ"}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="analysis/plot_sweep.py", description=__doc__)
+    parser = Parser(
+        "plot sweep", description="What the thresholds τ and the penalties λ of a study decide."
+    )
     return command(parser, plot_sweep, arguments)
 
 

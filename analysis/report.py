@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
+from collections.abc import Sequence
 from html import escape
 
 import pandas as pd
@@ -16,6 +17,7 @@ from secnn.analysis.make_table import Table, paper_table, seeds_table, settings_
 from secnn.analysis.plot_growth import plot_growth
 from secnn.analysis.plot_pareto import plot_pareto
 from secnn.analysis.plot_sweep import plot_sweep
+from secnn.commands import Parser
 from secnn.files import write_text
 
 FIGURES = {
@@ -51,9 +53,9 @@ summary { cursor: pointer }
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="analysis/report.py", description=__doc__)
+    parser = Parser("report", description="A study on one page: writes OUT/analysis/report.html.")
     return command(parser, report, arguments)
 
 

@@ -1,4 +1,4 @@
-"""`python -m secnn.export CHECKPOINT FILE`: see `secnn.store.export`."""
+"""`secnn export CHECKPOINT FILE`, also `python -m secnn.export`: see `secnn.store.export`."""
 
 from __future__ import annotations
 

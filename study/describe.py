@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
+
+import torch
 
 from secnn.data.dataset import ImageData
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
 from secnn.study import retrain
-from secnn.study.command import option, reference
 from secnn.study.grid import plan
+from secnn.study.settings import option, reference
 from secnn.training.config import TrialConfig
 from secnn.training.presets import PRESETS
+
+MOST_PARAMETERS = 10**9
 
 
 def describe(asked: argparse.Namespace, data: ImageData) -> dict:
@@ -59,15 +61,22 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
         "trials": {key: config.to_dict() for key, config in trials.items()},
         **({"retrain": again} if again else {}),
         "versions": checkpoint.versions(),
-        "command": shlex.join(["study/run.py", *sys.argv[1:]]),
+        "imports": [*dict.fromkeys(asked.imports)],
+        "command": asked.command,
     }
 
 
 def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:
-    """Raise ValueError if the starting network does not fit the images, or is larger than the
-    networks of the trial may become: it would never grow."""
-    network = SECNN(config.start(data.image_shape, data.classes))
-    counts = {"max_parameters": network.n_parameters, "max_flops": count_flops(network)}
+    """Raise ValueError if the starting network does not fit the images, has more parameters than
+    anybody trains, or is larger than the networks of the trial may become: it would never grow."""
+    with torch.device("meta"):  # One that is too large shall not take the memory.
+        network = SECNN(config.start(data.image_shape, data.classes))
+        counts = {"max_parameters": network.n_parameters, "max_flops": count_flops(network)}
+    if network.n_parameters > MOST_PARAMETERS:
+        raise ValueError(
+            f"channels: expected a network of at most {MOST_PARAMETERS:,} parameters to start "
+            f"with, got one of {network.n_parameters:,}; use smaller --set channels"
+        )
     for name, count in counts.items():
         most = getattr(config, name)
         if most is not None and most < count:

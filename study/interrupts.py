@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from secnn.commands import called
+
 INTERRUPTED = 130
-NOTICE = "interrupted: repeat the command to go on"
+FRESH = ("--fr", "--fre", "--fres", "--fresh")
+"""What the parser takes for that option."""
+
+
+def notice(command: str) -> str:
+    """What is said at the end of an interrupted `command`."""
+    return f"interrupted: repeat the command to go on: {resumed(command)}"
+
+
+def resumed(command: str) -> str:
+    """The line that goes on with what `command` began: without --fresh, which would start anew."""
+    kept = (word for word in shlex.split(command) if word not in FRESH)
+    return shlex.join(kept)
+
+
+def interruptible(main: Callable[[], int]) -> int:
+    """Call `main`, which may import for seconds and start Ray; its exit status, unless the process
+    ends as interrupted."""
+    leave_at_once()
+    status = main()
+    if status == INTERRUPTED:
+        end()
+    return status
 
 
 def leave(*_: object) -> NoReturn:
     """Tell of the interruption, and `end`."""
     with suppress(OSError):
-        os.write(2, f"{NOTICE}\n".encode())
+        os.write(2, f"{notice(called())}\n".encode(errors="surrogateescape"))
     end()
 
 

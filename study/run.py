@@ -11,19 +11,22 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from secnn import plugins
+from secnn.commands import line
 from secnn.data.dataset import ImageData, load_dataset
 from secnn.study import retrain
 from secnn.study.command import parser
 from secnn.study.describe import announce, describe
 from secnn.study.fence import Fence, FenceError, holder, is_held
-from secnn.study.interrupts import INTERRUPTED, NOTICE
+from secnn.study.interrupts import INTERRUPTED, notice
 from secnn.study.status import status
 from secnn.study.store import (
     NO_ROOM,
     TrialStore,
+    continued,
     expect_folder,
     expect_own,
     has_room,
@@ -33,17 +36,24 @@ from secnn.study.store import (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
+    plugins.load_asked("run", arguments)
     asked = parser().parse_args(arguments)
+    asked.command = interrupts.resumed(asked.command)
     try:
         return command(asked)
     except (ValueError, OSError, FenceError) as error:
         full = is_full(error)
-        print(f"error: {error}" + f"; {NO_ROOM}" * full, file=sys.stderr)
+        print(f"error: {error}" + f"; {NO_ROOM}: {asked.command}" * full, file=sys.stderr)
         return 1 if full else 2
+    except Exception as error:
+        if not plugins.place(error):
+            raise
+        print(f"error: {plugins.told(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print(NOTICE, file=sys.stderr)
+        print(notice(asked.command), file=sys.stderr)
         return INTERRUPTED
 
 
@@ -55,11 +65,22 @@ def command(asked: argparse.Namespace) -> int:
 
         print(status(asked.out or newest_study()))
         return 0
-    data = load_dataset(asked.dataset, asked.data_dir, asked.validation)
+    data = load_dataset(
+        asked.dataset,
+        asked.data_dir,
+        asked.validation,
+        label_column=asked.label_column,
+        image_column=asked.image_column,
+        resize=asked.resize,
+    )
     data = dataclasses.replace(data, flip=data.flip and not asked.no_flip)
     study = describe(asked, data)
     out = (asked.out or Path("runs") / f"{asked.preset}-{data.name}").absolute()
-    expect_folder(out) if asked.fresh else expect_own(out, study)
+    if asked.fresh:
+        expect_folder(out)
+    else:
+        study = continued(out, study)
+        expect_own(out, study)
     announce(study, data, out)
     if asked.dry_run:
         print("\n".join(listed(out, study)))
@@ -106,7 +127,7 @@ def run(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) -> i
     if not interrupted(out, study, first):
         ready = [key for key in retrained if TrialStore(out, retrained[key]["source"], {}).done]
         train(asked, study, data, out, ready)
-    return report(out, study, (time.monotonic() - started) / 60)
+    return report(out, study, (time.monotonic() - started) / 60, asked.command)
 
 
 def train(
@@ -125,21 +146,22 @@ def train(
         tune_trials(asked, retrain.resolved(out, study, left), data, out, left, follow)
 
 
-def report(out: Path, study: dict, minutes: float) -> int:
-    """Say what is done and what failed; the exit status."""
+def report(out: Path, study: dict, minutes: float, command: str) -> int:
+    """Say what is done and what failed, and that `command` goes on; the exit status."""
     left, trials = unfinished(out, study["trials"]), len(study["trials"])
     print(f"{trials - len(left)} of {trials} trials are done, {minutes:.1f} minutes.")
     if not left:
-        print(f"Next: python analysis/make_table.py {out}")
+        print(f"Next: {line('table', out)}")
         return 0
     for key, reason in failures(out, study).items():
         print(f"FAILED {key}: {reason}", file=sys.stderr)
     if not has_room(out):
-        print(f"error: {out}: {NO_ROOM}", file=sys.stderr)
+        print(f"error: {out}: {NO_ROOM}: {command}", file=sys.stderr)
         return 1
     if not interrupted(out, study, study["trials"]):
+        print(f"To try the failed trials again: {command}", file=sys.stderr)
         return 1
-    print(NOTICE, file=sys.stderr)
+    print(notice(command), file=sys.stderr)
     return INTERRUPTED
 
 
@@ -166,7 +188,4 @@ def interrupted(out: Path, study: dict, keys: Iterable[str]) -> bool:
 
 
 if __name__ == "__main__":
-    exit_status = main()
-    if exit_status == INTERRUPTED:
-        interrupts.end()
-    sys.exit(exit_status)
+    sys.exit(interrupts.interruptible(main))

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from secnn.commands import Parser
 from secnn.study.fence import holder, is_held
 from secnn.study.store import TrialStore, read_study
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = Parser("status", description="Where every trial of a study stands.")
+    add_folder(parser)
+    asked = parser.parse_args(arguments)
+    try:
+        print(status(asked.out or newest_study()))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def add_folder(parser: Parser) -> None:
+    """Give `parser` the argument OUT, in what is parsed `out`."""
+    parser.add_argument(
+        "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
+    )
+
+
+def newest_study() -> Path:
+    """The folder under `runs` whose study changed last; errors as in `secnn.analysis.logs`."""
+    from secnn.analysis import logs  # pandas takes a second to import.
+
+    return logs.newest_study()
 
 
 def status(out: Path) -> str:
@@ -26,7 +56,7 @@ def line(out: Path, key: str) -> str:
     if log.exists():
         rows = pq.read_table(log, columns=["parameters", "val_accuracy"]).to_pydict()
         sizes, best = rows["parameters"], max(rows["val_accuracy"])
-        reached = f"epoch {len(sizes)}/{store.config.epochs}, {sizes[-1]} parameters, "
+        reached = f"epoch {len(sizes)}/{store.planned}, {sizes[-1]} parameters, "
         reached += f"best validation {best:.2f} %"
     return f"{key:<44} {_state(store):<12} {reached}" + _reason(store)
 
@@ -45,3 +75,7 @@ def _reason(store: TrialStore) -> str:
     if is_held(store.fence.path):
         return f" (on {holder(store.fence.path)})"
     return f" ({store.error.read_text().strip()})" if store.failed else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

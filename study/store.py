@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import shlex
 import socket
 import time
 from contextlib import suppress
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from secnn.files import replacing, write_text
+from secnn.plugins import told
 from secnn.store import checkpoint
 from secnn.store.ladder import Folder
 from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord, table
@@ -53,12 +55,36 @@ def expect_own(out: Path, study: dict) -> None:
         return
     there = read_study(out)
     known, asked = _identity(there), _identity(study)
-    if known != asked | {"trials": {k: asked["trials"].get(k) for k in known["trials"]}}:
+    less = {"trials": {k: asked["trials"].get(k) for k in known["trials"]}}
+    less["imports"] = [name for name in asked["imports"] if name in known["imports"]]
+    if known != asked | less:
         raise StoreError(
             f"--out: {out} holds another study ({_difference(known, asked)}), of the command "
             f"{there.get('command')}; repeat that to continue it, choose another --out, or move "
             "it aside with --fresh"
         )
+
+
+def continued(out: Path, study: dict) -> dict:
+    """`study`, or the one in `out` if the same command made it, on the same data: its settings are
+    then those of the version that began it, whatever presets are now."""
+    if not (out / "study.json").exists():
+        return study
+    there = read_study(out)
+    given = [(_arguments(s), _identity(s)["dataset"]) for s in (there, study)]
+    if given[0] != given[1]:
+        return study
+    trials = {key: _complete(fields) for key, fields in there["trials"].items()}
+    return {"imports": [], **there, "trials": trials}
+
+
+def _arguments(study: dict) -> list[str]:
+    """What follows the program in the study's command, without the folder, which may have moved."""
+    words = shlex.split(str(study.get("command", "")))
+    starts = [i for i, word in enumerate(words) if word == "run" or word.endswith("run.py")]
+    words = words[starts[0] + 1 :] if starts else words
+    folder = [i for i, word in enumerate(words) if "--out" in (word, words[max(0, i - 1)])]
+    return [w for i, w in enumerate(words) if i not in folder and not w.startswith("--out=")]
 
 
 def expect_folder(out: Path) -> None:
@@ -90,6 +116,7 @@ def _identity(study: dict) -> dict:
         "preset": study.get("preset"),
         "dataset": {key: data.get(key) for key in ("name", "validation", "fingerprint", "flip")},
         "reference": study.get("reference"),
+        "imports": sorted(study.get("imports", [])),
         "trials": {key: _complete(fields) for key, fields in study.get("trials", {}).items()},
     }
 
@@ -121,10 +148,14 @@ def read_study(out: Path) -> dict:
     Raises:
         StoreError: it is missing or damaged.
     """
+    path = out / "study.json"
     try:
-        return json.loads((out / "study.json").read_text(encoding="utf-8"))
+        study = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"--out: {out}/study.json cannot be read ({error})") from None
+        raise StoreError(f"--out: {path} cannot be read ({error})") from None
+    if not isinstance(study, dict) or not isinstance(study.get("trials"), dict):
+        raise StoreError(f"--out: {path} is not that of a study; choose another --out")
+    return study
 
 
 def is_full(error: BaseException) -> bool:
@@ -169,9 +200,17 @@ class TrialStore:
         return self.error.exists()
 
     @property
-    def config(self) -> TrialConfig:
-        """What it was started with."""
-        return TrialConfig.from_dict(json.loads((self.folder / "config.json").read_text()))
+    def planned(self) -> int:
+        """The epochs that it was started for.
+
+        Raises:
+            StoreError: its config.json is missing or damaged.
+        """
+        path = self.folder / "config.json"
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["epochs"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path} cannot be read ({error!r})") from None
 
     def resume(self, trial: Trial) -> None:
         """Restore `trial` from its last epoch, if there is one, and bring the logs up to it.
@@ -201,8 +240,7 @@ class TrialStore:
 
     def fail(self, error: Exception) -> None:
         """Note why the trial stopped, unless there is no room for it."""
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
-        text += f"; {NO_ROOM}\n" if is_full(error) else "\n"
+        text = told(error) + (f"; {NO_ROOM}\n" if is_full(error) else "\n")
         for _ in range(NOTE_TRIES):
             with suppress(OSError):
                 write_text(self.error, text)

@@ -6,8 +6,9 @@ import argparse
 import logging
 import os
 import socket
+import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 # Tune's own CSV, JSON and TensorBoard files would repeat what the Parquet logs hold.
@@ -18,8 +19,10 @@ import ray
 from ray import tune
 from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
+from secnn import plugins
 from secnn.data.dataset import ImageData
 from secnn.study import interrupts, worker
+from secnn.study.cores import cores
 from secnn.study.describe import trials
 from secnn.study.progress import Deaths, ProgressLines
 
@@ -42,36 +45,55 @@ STARTS = 3
 """How often to try to start Ray: on a busy machine it misses its own limit of 30 seconds."""
 
 
-def connect(address: str | None) -> None:
-    """Join the Ray cluster at `address`, or start one on this machine.
+def cluster(asked: argparse.Namespace) -> tuple[str, str] | None:
+    """The address of the cluster that is asked for, and what names it; None for this machine."""
+    named = "--address" if asked.address else "RAY_ADDRESS"
+    address = asked.address or os.environ.get("RAY_ADDRESS")
+    # Set but empty, the variable is as good as unset, as for Ray itself.
+    return (address, named) if address and address != "local" else None
+
+
+def connect(asked: argparse.Namespace) -> None:
+    """Join the Ray cluster that is asked for, or start one on this machine.
 
     Raises:
         ConnectionError: nothing answers there, or Ray does not start.
     """
     if ray.is_initialized():
         return
-    address = address or os.environ.get("RAY_ADDRESS", "local")
-    for tries_left in reversed(range(STARTS if address == "local" else 1)):
+    there = cluster(asked)
+    address, named = there or ("local", "Ray does not start")
+    for tries_left in reversed(range(1 if there else STARTS)):
         try:
-            join(address)
+            join(address, asked.imports)
             break
         except Exception as error:  # Ray raises several kinds, some of many lines.
             if not tries_left:
-                what = str(error).partition("\n")[0]
-                raise ConnectionError(
-                    f"--address: no Ray at {address} ({what}); check it, or repeat the command"
-                ) from None
+                where = f"{named}: no Ray at {address}" if there else named
+                what = textwrap.shorten(str(error), 600, placeholder=" …")
+                raise ConnectionError(f"{where} ({what}); check it, or try again") from None
 
 
-def join(address: str) -> None:
-    """Start Ray, or join the one at `address`, after a look whether anything answers there."""
+def join(address: str, imports: Sequence[str]) -> None:
+    """Start Ray on the cores that this process may use, or join the one at `address`, after a look
+    whether anything answers there; its machines get the modules `imports`."""
     expect_listener(address)
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "WARNING"}
+    if address == "local":
+        options["num_cpus"] = cores()
+    elif imports:
+        options["runtime_env"] = {"py_modules": shipped(imports)}
     try:
         ray.init(address=address, **options)
     except SystemExit:  # By the handler of SIGTERM that Ray installs first of all.
         interrupts.leave()
     interrupts.leave_at_once()
+
+
+def shipped(imports: Sequence[str]) -> list[str]:
+    """What Ray copies to machines that may not have it: of each module the file, or the folder of
+    its package."""
+    return [str(p) for p in plugins.sources(imports) if p.is_dir() or p.suffix == ".py"]
 
 
 def expect_listener(address: str) -> None:
@@ -89,9 +111,9 @@ def prepare(asked: argparse.Namespace) -> dict[str, float]:
         ConnectionError: Ray does not start, or is not there.
         ValueError: there is not as much as was asked for, or nobody can tell yet.
     """
-    connect(asked.address)
+    connect(asked)
     resources = {"cpu": asked.cpus_per_trial, "gpu": gpus_per_trial(asked)}
-    if not (asked.address or os.environ.get("RAY_ADDRESS")):
+    if not cluster(asked):
         expect_room(resources)  # A cluster may still get what it needs.
     return resources
 
@@ -152,6 +174,7 @@ def tune_trials(
         study=study,
         out=str(out),
         threads=asked.cpus_per_trial,
+        folders=[str(path.parent) for path in plugins.sources(study["imports"])],
     )
     tune.Tuner(
         tune.with_resources(shared, resources),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from ray import tune
 
+from secnn import plugins
 from secnn.data.dataset import ImageData
 from secnn.kernels.memory import keep_freed_memory
 from secnn.store.checkpoint import CheckpointError
@@ -19,23 +21,33 @@ TAKEOVER_SECONDS = 180
 """How long to wait for the workers of a study that was just killed to go; an NFS server keeps the
 lock of a machine that vanished until its lease ends, 90 seconds by default on Linux."""
 
-FUTILE = (TrialDiverged, StoreError, CheckpointError)
+FUTILE = (TrialDiverged, StoreError, CheckpointError, plugins.PluginError)
 """Errors that another attempt would meet again."""
 
 
-def run(parameters: dict, arrays: dict, study: dict, out: str, threads: int) -> None:
+def run(
+    parameters: dict,
+    arrays: dict,
+    study: dict,
+    out: str,
+    threads: int,
+    folders: Sequence[str] = (),
+) -> None:
     """Run the trial `parameters["key"]` of `study` from where it stands to its end.
 
-    `arrays` come from Ray's object store and are shared by all trials of a machine. A trial that
-    cannot be finished leaves its reason in `ERROR`; Tune tries it again, unless it is bound to fail
-    again: it diverged, its files are damaged, or there is no room for them.
+    `arrays` come from Ray's object store and are shared by all trials of a machine; `folders` are
+    where this machine finds what the study imports. A trial that cannot be finished leaves its
+    reason in `ERROR`; Tune tries it again, unless it is bound to fail again: it diverged, a plugin
+    cannot be imported, its files are damaged, or there is no room for them.
     """
-    keep_freed_memory()
-    torch.set_num_threads(threads)
     key = parameters["key"]
-    config = TrialConfig.from_dict(study["trials"][key])
-    store = TrialStore(Path(out), key, identity(study, key, config))
+    store = TrialStore(Path(out), key, {})
     try:
+        keep_freed_memory()
+        torch.set_num_threads(threads)
+        plugins.load(study["imports"], folders)
+        config = TrialConfig.from_dict(study["trials"][key])
+        store = TrialStore(Path(out), key, identity(study, key, config))
         run_fenced(config, arrays, store)
     except Exception as error:
         store.fail(error)

@@ -11,29 +11,11 @@ from PIL import Image
 from studies import ROOT, command
 
 from secnn import load_dataset
-from secnn.study.command import parser, reference
+from secnn.study.command import parser
 from secnn.study.describe import describe
+from secnn.study.interrupts import resumed
 from secnn.study.run import main
 from secnn.study.store import StoreError, open_study, read_study
-from secnn.training.presets import PRESETS
-
-PAPER = PRESETS["paper"].reference
-
-
-def asked(*arguments):
-    return reference(parser().parse_args(arguments), PAPER)
-
-
-def test_options_change_the_reference():
-    config = asked("--epochs", "7", "--seed-offset", "10", "--max-parameters", "30000")
-    assert (config.epochs, config.seed, config.max_parameters) == (7, 10, 30000)
-    config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "penalty=relative")
-    assert (config.tau, config.channel_steps, config.channels) == (1.5, (4,), (8, 8))
-    assert config.penalty == "relative"
-    config = asked("--proposal", "random", "--fisher", "exact", "--set", "damping=3e-3")
-    assert (config.proposal, config.fisher, config.damping) == ("random", "exact", 3e-3)
-    assert asked() == PAPER
-
 
 BAD = {
     "an unknown preset": (["--preset", "huge"], "--preset"),
@@ -48,7 +30,23 @@ BAD = {
     "a setting that is no number": (["--set", "channels=(1,'a')"], "--set"),
     "a damping of nothing": (["--set", "damping=0"], "damping"),
     "an infinite setting": (["--set", "tau=1e999"], "--set"),
-    "half a channel": (["--dataset", "digits", "--set", "channels=16,16.5,16"], "channels"),
+    "half a channel": (["--set", "channels=16,16.5,16"], "channels"),
+    "an unknown cell": (["--set", "cell=honeycomb"], "cell"),
+    "an unknown expansion": (["--set", "expansions=AddLayer,AddLuck"], "expansions"),
+    "no expansions": (["--set", "expansions="], "expansions"),
+    "a setting twice": (["--set", "capacity=4", "--set", "capacity=5"], "capacity once"),
+    "an option twice": (["--epochs", "4", "--epochs", "5"], "--epochs: expected once"),
+    "epochs for ever": (["--epochs", "1e310"], "--epochs"),
+    "a number of 400 digits": (["--max-parameters", "9" * 400], "--max-parameters"),
+    "a setting of 400 digits": (["--set", f"patience={'9' * 400}"], "--set"),
+    "a threshold of 400 digits": (["--tau", "9" * 400], "--tau"),
+    "a billion seeds": (["--num-samples", "1000000000"], "--num-samples: expected at most 10,000"),
+    "a billion channels": (
+        ["--preset", "paper", "--dataset", "digits", "--set", "channels=1000000000,16,16"],
+        "channels",
+    ),
+    "no plugin's name": (["--import", "own.py"], "--import"),
+    "a missing plugin": (["--import", "no_such_module"], "No module named 'no_such_module'"),
     "a setting with an option": (["--set", "criterion=never"], "use --criterion"),
     "a setting with two words": (["--set", "max_flops=9000000"], "use --max-flops"),
     "a seed that is set": (["--set", "seed=3"], "use --seed-offset"),
@@ -126,7 +124,7 @@ def test_mirroring_is_told_and_a_study_without_it_is_another(
     tmp_path, capsys, make_data, monkeypatch
 ):
     data = make_data(size=(32, 32), flip=True)
-    monkeypatch.setattr("secnn.study.run.load_dataset", lambda *_: data)
+    monkeypatch.setattr("secnn.study.run.load_dataset", lambda *_, **__: data)
     asked = ["--dry-run", "--out", str(tmp_path / "out")]
     assert main(asked) == 0
     assert "mirrors images" in capsys.readouterr().out
@@ -200,11 +198,13 @@ def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path):
     (out / "trials" / first).mkdir(parents=True)
     (out / "trials" / first / "DONE").touch()
     before = (out / "study.json").read_bytes()
+    options = [*options[: options.index("--num-samples")], "--tau", "--lam"]
     dry = command("study/run.py", *options, "--dry-run", "--num-samples", "3")
     lines = [line.split() for line in dry.stdout.splitlines() if line.startswith("criterion=")]
     assert dry.returncode == 0
     assert lines == [[first, "done"], [second], [second.replace("seed=1", "seed=2")]]
-    less = command("study/run.py", *options, "--dry-run", "--seed-offset", "1")
+    shift = ("--num-samples", "2", "--seed-offset", "1")
+    less = command("study/run.py", *options, "--dry-run", *shift)
     assert less.returncode == 2
     assert less.stderr.count("\n") == 1
     assert f"a trial less: {first}, a trial more: {second[:-1]}2" in less.stderr
@@ -217,9 +217,9 @@ def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path):
 def test_what_is_refused_changes_nothing_on_the_disk(tmp_path):
     """Not even where Ray has to be asked first."""
     old, new = tmp_path / "old", tmp_path / "new"
-    options = stored(old)
+    options = stored(old)[:-2]
     before = (old / "study.json").read_bytes()
-    for more in (["--fresh"], ["--out", str(new)]):
+    for more in (["--out", str(old), "--fresh"], ["--out", str(new)]):
         run = command("study/run.py", *options, "--cpus-per-trial", "4096", *more)
         assert run.returncode == 2, run.stdout + run.stderr
         assert run.stderr.startswith("error: --cpus-per-trial: expected at most ")
@@ -240,21 +240,10 @@ def test_a_folder_of_something_else_is_refused(out, more, tmp_path, capsys):
     assert [p.read_text() for p in tmp_path.iterdir()] == ["precious"]
 
 
-def test_settings_that_small_data_changes_are_told(tmp_path, capsys):
-    options = ["--preset", "paper", "--dataset", "digits", "--dry-run", "--num-samples", "1"]
-    options = [*options, "--tau", "--lam", "--retrain", "--out", str(tmp_path / "out")]
-    assert main(options) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("3 trials of preset paper on ")
-    assert "2 trials × 30 epochs, and 1 more for as many FLOPs. " in shown
-    assert "epochs 30 instead of 300, batch_size 128 instead of 512" in shown
-    line = shown.splitlines()[1]
-    back = line[line.index("--epochs") :].split()
-    assert back == ["--epochs", "300", "--set", "batch_size=512", "score_samples=512"]
-    assert main([*(o for o in options if o != "--retrain"), *back]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("1 trial of preset paper on ")
-    assert shown.splitlines()[1] == "1 trial × 300 epochs."
+def test_going_on_does_not_start_anew():
+    for option in ("--fresh", "--fre"):
+        line = f"python 'my study/run.py' {option} --out 'my --fresh out'"
+        assert resumed(line) == "python 'my study/run.py' --out 'my --fresh out'"
 
 
 def test_the_test_extra_has_what_the_tests_import():

@@ -1,7 +1,9 @@
 """Studies as users run them: real Ray, real files, real subprocesses."""
 
 import json
+import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -11,13 +13,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import without_ray
-from studies import command, logs, popen
+from studies import ROOT, command, logs, popen, secnn
 
 from secnn import ladder, load_within, replay
 from secnn.store import checkpoint
 from secnn.study.store import TrialStore
 
-QUICK = ("--preset", "quick", "--dataset", "digits", "--epochs", "4")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+ONE_EPOCH = ("--preset", "quick", "--dataset", "digits", "--epochs", "1")
+QUICK = (*ONE_EPOCH[:-1], "4")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def test_the_terminal_tells_what_runs_and_what_came_of_it(study):
     assert "-> AddLayer" in shown
     assert "6 of 6 trials are done" in shown
     assert "6 trials to run" in shown
-    told = r"About \d+ minutes? left at the sizes that the networks have now, 2 at"
+    told = rf"About \d+ minutes? left at the sizes that the networks have now, {CORES} at"
     assert len(re.findall(told, shown)) == 1
 
 
@@ -59,7 +63,8 @@ def test_the_results_folder_is_complete(study):
         assert trial["best_val_accuracy"] == max(row["val_accuracy"] for row in epochs)
         assert trial["test_accuracy"] == store.ladder["best"]["metrics"]["test_accuracy"]
         assert trial["expansions"] == sum(row["expansion"] is not None for row in epochs)
-    grown = [row for rows in logs(out).values() for row in rows if row.get("expansion")]
+    rows = [row for rows in logs(out).values() for row in rows]
+    grown = [row for row in rows if row.get("expansion") and row.get("chosen", True)]
     assert grown
     assert all(row["logit_change"] < 0.01 for row in grown)
 
@@ -105,6 +110,24 @@ def test_status_reads_the_files_alone(study):
     assert run.returncode == 0
     assert "6 of 6 trials are done" in run.stdout
     assert all(any(line.startswith(key) for line in run.stdout.splitlines()) for key in keys(out))
+    assert secnn("status", out).stdout == run.stdout
+
+
+def test_the_ladder_is_shown_as_a_table(study):
+    out, _, _ = study
+    head, *lines, next_ = secnn("ladder", out, "--max-parameters", 9000).stdout.splitlines()
+    assert head.split()[:3] == ["trial", "rung", "parameters"]
+    expected = [row for row in ladder(out) if row["parameters"] <= 9000]
+    found = [line.split() for line in lines]
+    assert [(cells[0], cells[1]) for cells in found] == [(r["trial"], r["rung"]) for r in expected]
+    assert {cells[2] for cells in found} == {"8,736"}
+    words = shlex.split(next_)
+    assert words[:5] == ["Next:", "python", "-m", "secnn", "export"]
+    assert Path(words[5]).is_file()
+    refused = secnn("ladder", out, "--max-parameters", 10)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "--max-parameters 10; the smallest has 8,736" in refused.stderr
 
 
 def test_a_second_study_in_the_same_folder_waits_for_the_first(study):
@@ -128,7 +151,8 @@ def test_interrupting_loses_nothing_and_tells_how_to_go_on(name, tmp_path):
         process.send_signal(getattr(signal, name))
         shown, _ = process.communicate(timeout=120)
     assert process.returncode == 130, shown
-    assert "repeat the command to go on" in shown
+    again = shlex.join(["python", str(ROOT / "study/run.py"), *map(str, arguments)])
+    assert f"repeat the command to go on: {again}" in shown
     assert "Traceback" not in shown
     rows = pq.read_table(log).num_rows
     assert 1 <= rows < 30
@@ -142,13 +166,15 @@ def test_interrupting_loses_nothing_and_tells_how_to_go_on(name, tmp_path):
 def test_a_study_that_is_interrupted_before_it_begins_leaves_nothing(name, tmp_path):
     """Within the imports, when the command has told what will run, and while Ray starts."""
     waits = (lambda p: _imports(p, "torch"), lambda p: p.stdout.readline(), _starts_ray)
+    script = "secnn" if name == "SIGTERM" else "study/run.py"
     for wait in waits:
-        with popen("study/run.py", *QUICK, "--out", tmp_path / "out") as process:
+        with popen(script, *QUICK, "--out", tmp_path / "my out") as process:
             wait(process)
             process.send_signal(getattr(signal, name))
             shown, _ = process.communicate(timeout=120)
         assert process.returncode == 130, shown
-        assert shown.endswith("interrupted: repeat the command to go on\n")
+        assert shown.endswith(f"{shlex.quote(str(tmp_path / 'my out'))}\n")
+        assert "\ninterrupted: repeat the command to go on: python " in f"\n{shown}"
         assert shown.count("interrupted") == 1
         assert "Traceback" not in shown
         assert list(tmp_path.iterdir()) == []
@@ -200,7 +226,7 @@ def test_a_trial_that_diverges_is_listed_and_the_others_finish(tmp_path):
 
 def test_fresh_moves_the_old_results_aside(tmp_path):
     out = tmp_path / "out"
-    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1")
+    arguments = (*ONE_EPOCH, "--num-samples", "1", "--lam", "--tau")
     without_ray.run(arguments, out)
     old = logs(out)
     run = command("study/run.py", *arguments, "--out", out, "--fresh")
@@ -211,7 +237,7 @@ def test_fresh_moves_the_old_results_aside(tmp_path):
 
 def test_a_study_goes_on_with_more_trials_than_it_had(tmp_path):
     out = tmp_path / "out"
-    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--epochs", "1")
+    arguments = (*ONE_EPOCH, "--num-samples", "1", "--lam", "--tau")
     without_ray.run(arguments, out)
     old = logs(out)
     run = command("study/run.py", *arguments, "--out", out, "--criterion", "never")

@@ -7,6 +7,9 @@ import sys
 import pytest
 from studies import ROOT
 
+from secnn.study import tuning
+from secnn.study.command import parser
+
 # In a process of its own, because Ray leaves open files to be warned of, which are errors here.
 STUDY = """
 import json
@@ -24,12 +27,12 @@ from secnn.study.command import parser
 from secnn.study.run import describe
 
 
-def note_resources(parameters, arrays, study, out, threads):
+def note_resources(parameters, arrays, study, out, threads, folders):
     asked = tune.get_context().get_trial_resources().required_resources
     Path(out, parameters["key"]).write_text(json.dumps(asked | {"threads": threads}))
 
 
-def die(parameters, arrays, study, out, threads):
+def die(parameters, arrays, study, out, threads, folders):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -88,3 +91,35 @@ def test_a_worker_that_dies_for_good_has_its_reason_noted(tmp_path):
         assert "worker" in note
         assert note.endswith("repeat the command to go on\n")
         assert len(note.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "expected"),
+    [
+        ([], None, None),
+        ([], "", None),
+        ([], "local", None),
+        ([], "there:1", ("there:1", "RAY_ADDRESS")),
+        (["--address", "here:2"], "there:1", ("here:2", "--address")),
+        (["--address", ""], "there:1", ("there:1", "RAY_ADDRESS")),
+    ],
+)
+def test_the_cluster_is_the_one_that_is_named(options, variable, expected, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert tuning.cluster(parser().parse_args(options)) == expected
+
+
+def test_what_names_an_unusable_cluster_is_told_with_all_that_ray_says(monkeypatch):
+    def join(*_):
+        raise ValueError("Invalid address.\n  1. Unset it, or\n  2. set it to another one.")
+
+    monkeypatch.setattr(tuning, "join", join)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(ConnectionError) as error:
+        tuning.connect(parser().parse_args([]))
+    assert str(error.value) == (
+        "RAY_ADDRESS: no Ray at http://127.0.0.1:8265 (Invalid address. 1. Unset it, or 2. set it "
+        "to another one.); check it, or try again"
+    )

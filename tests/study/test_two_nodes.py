@@ -4,45 +4,15 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from studies import ROOT, command, logs, popen
+from studies import command, logs, popen, two_nodes
 
 ARGUMENTS = (
     *("--preset", "quick", "--dataset", "digits", "--epochs", "4", "--num-samples", "2"),
     *("--tau", "--lam"),
 )
-# In a process of its own, because Ray's test cluster leaves open files to be warned of, which are
-# errors here.
-CLUSTER = """
-from ray.cluster_utils import Cluster
-
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-raylet = cluster.add_node(num_cpus=1).all_processes["raylet"][0].process
-print(cluster.address, raylet.pid, flush=True)
-raylet.wait()  # For the test to kill it; its workers would take a zombie for alive.
-input()
-cluster.shutdown()
-"""
-
-
-@contextlib.contextmanager
-def two_nodes():
-    """A cluster of two nodes with a core each: its address, and the second one's process, which is
-    to be killed."""
-    line = [sys.executable, "-c", CLUSTER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(line, cwd=ROOT, text=True, **pipes) as process:
-        address, raylet = process.stdout.readline().split()
-        try:
-            yield address, int(raylet)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(raylet), signal.SIGKILL)
-            process.communicate("\n")
 
 
 def trial_on(raylet: int, out: Path) -> tuple[Path, int]:

@@ -1,0 +1,167 @@
+"""Command lines: how to call each command, and one line for bad input."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+SCRIPTS = {
+    "run": "study/run.py",
+    "status": "study/status.py",
+    "ladder": "study/ladder.py",
+    "table": "analysis/make_table.py",
+    "plot pareto": "analysis/plot_pareto.py",
+    "plot growth": "analysis/plot_growth.py",
+    "plot sweep": "analysis/plot_sweep.py",
+    "plot calibration": "analysis/calibration.py",
+    "report": "analysis/report.py",
+}
+"""What can be run without being installed, from a checkout."""
+
+
+def line(name: str, *arguments: object) -> str:
+    """The command `name`, such as "plot pareto", with `arguments`, to be pasted into a shell."""
+    return " ".join([program(name), shlex.join(map(str, arguments))]).rstrip()
+
+
+def called() -> str:
+    """The line that started this process, to be pasted into a shell."""
+    return shlex.join([*_start(), *sys.argv[1:]])
+
+
+def program(name: str) -> str:
+    """How to call the command `name` in the form in which this process was started: `secnn table`,
+    `python -m secnn table`, or, if that was `python ../study/run.py`, the script beside it."""
+    start = _start()
+    if _is_script(start[-1]):
+        return f"python {shlex.quote(_beside(start[-1], name))}"
+    if start[:2] == ["python", "-m"]:
+        own = start[2].rpartition(".")[2] == name  # `python -m secnn.export`
+        return f"python -m {start[2]}" if own else f"python -m secnn {name}".rstrip()
+    return f"{shlex.quote(start[0])} {name}".rstrip()
+
+
+def _start() -> list[str]:
+    """The words before the first argument."""
+    script = sys.argv[0]
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None and module.name.partition(".")[0] == "secnn":
+        return ["python", "-m", module.name.removesuffix(".__main__")]
+    if _is_script(script):
+        return ["python", script]
+    installed = Path(script).stem == "secnn"
+    return [script if installed and not _is_found(script) else "secnn"]
+
+
+def _is_script(path: str) -> bool:
+    return "/".join(Path(path).absolute().parts[-2:]) in SCRIPTS.values()
+
+
+def _beside(script: str, name: str) -> str:
+    """The script of the command `name`, its path written like that of `script`."""
+    wanted = SCRIPTS[name]
+    if Path(script).absolute().parts[-2:] == Path(wanted).parts:
+        return script
+    return os.path.normpath(os.path.join(os.path.dirname(script), "..", wanted))
+
+
+def _is_found(script: str) -> bool:
+    """Whether a shell finds this `secnn` by its name alone."""
+    found = shutil.which("secnn")
+    return found is not None and os.path.exists(script) and os.path.samefile(found, script)
+
+
+class Once(argparse.Action):
+    """An option of which a second value would hide the first."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        assert isinstance(parser, Parser)
+        if option_string and self.dest in parser.given:
+            raise argparse.ArgumentError(self, "expected once, got it twice")
+        parser.given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of a command: bad input is answered by one line, options with a value are given
+    at most once unless their action says otherwise, and `command` of what is parsed is the line to
+    paste."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(prog=program(name), **options)
+        self.given: set[str] = set()
+        for action in (None, "store"):
+            self.register("action", action, Once)
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """As argparse's. What is printed from here on is never refused by the terminal: signs that
+        it does not know become question marks."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError):  # A notebook's stream has no encoding.
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        given = sys.argv[1:] if args is None else args
+        self.given.clear()
+        asked = super().parse_args(given, namespace)
+        asked.command = " ".join([self.prog, shlex.join(given)]).rstrip()
+        return asked
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.splitlines())}; see {self.prog} --help\n")
+
+
+MOST = 10**15
+
+
+def whole(lowest: int, highest: int = MOST) -> Callable[[str], int]:
+    """For argparse: whole numbers from `lowest` to `highest`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        _expect(value >= lowest, f"a whole number of at least {lowest}", text)
+        _expect(value <= highest, f"at most {highest:,}", text)
+        return value
+
+    return parse
+
+
+def real(lowest: float, expected: str) -> Callable[[str], float]:
+    """For argparse: finite numbers of at least `lowest`, as `expected` says in words."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        _expect(lowest <= value < math.inf, expected, text)
+        return value
+
+    return parse
+
+
+def _expect(condition: bool, expected: str, text: str) -> None:
+    if not condition:
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {shown}")
+
+
+positive = real(math.nextafter(0, 1), "a number above 0")
+not_negative = real(0, "a number of at least 0")

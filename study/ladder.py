@@ -1,0 +1,100 @@
+"""The networks of all sizes that a study or a trial has kept."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from secnn.commands import Parser, line, not_negative, whole
+from secnn.store.ladder import ladder
+from secnn.study.status import add_folder, newest_study
+
+COLUMNS = {
+    "trial": ("trial", "{}"),
+    "rung": ("rung", "{}"),
+    "parameters": ("parameters", "{:,}"),
+    "flops": ("FLOPs", "{:,}"),
+    "val_accuracy": ("validation %", "{:.2f}"),
+    "test_accuracy": ("test %", "{:.2f}"),
+    "epoch": ("epoch", "{}"),
+}
+"""Key of a row → its head, and how its values are shown."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    asked = parser().parse_args(arguments)
+    try:
+        rows = fitting(asked.out or newest_study(), asked)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(rows))
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    print(f"Next: {line('export', best['file'], 'network.onnx')}")
+    return 0
+
+
+def parser() -> Parser:
+    """The options."""
+    top = Parser("ladder", description=f"{__doc__.rstrip('.')}, smallest first.")
+    add_folder(top)
+    top.add_argument("--max-parameters", type=whole(1), metavar="N", help="show no larger ones")
+    top.add_argument("--max-flops", type=whole(1), metavar="N", help="of one image; likewise")
+    top.add_argument(
+        "--min-accuracy", type=not_negative, metavar="A", help="in validation, per cent; likewise"
+    )
+    return top
+
+
+def fitting(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """The networks below `folder` that the options ask for.
+
+    Raises:
+        ValueError: there is none.
+        FileNotFoundError, CheckpointError: as for `secnn.ladder`.
+    """
+    rows = ladder(folder)
+    found = [row for row in rows if fits(row, asked)]
+    if not found:
+        raise ValueError(
+            f"no network below {folder} is within {_limits(asked)}; the smallest has "
+            f"{rows[0]['parameters']:,} parameters"
+        )
+    return found
+
+
+def fits(row: dict, asked: argparse.Namespace) -> bool:
+    """Whether the options ask for this network."""
+    return (
+        (asked.max_parameters is None or row["parameters"] <= asked.max_parameters)
+        and (asked.max_flops is None or row["flops"] <= asked.max_flops)
+        and (asked.min_accuracy is None or row["val_accuracy"] >= asked.min_accuracy)
+    )
+
+
+def _limits(asked: argparse.Namespace) -> str:
+    limits = ("max_parameters", "max_flops", "min_accuracy")
+    given = {name: getattr(asked, name) for name in limits}
+    return " ".join(f"--{k.replace('_', '-')} {n}" for k, n in given.items() if n is not None)
+
+
+def table(rows: list[dict]) -> str:
+    """A line a network, under the heads of the columns; `-` for what is not known yet."""
+    cells = [[head for head, _ in COLUMNS.values()]]
+    for row in rows:
+        shown = ((row[key], form) for key, (_, form) in COLUMNS.items())
+        cells.append(["-" if value is None else form.format(value) for value, form in shown])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in cells)
+
+
+def _aligned(cells: list[str], widths: list[int]) -> list[str]:
+    texts = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
+    return texts + [c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

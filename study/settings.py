@@ -1,0 +1,91 @@
+"""The reference trial that a command line asks for: the preset's, with the options' changes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Callable
+from types import NoneType
+from typing import get_args, get_origin, get_type_hints
+
+from secnn.commands import MOST
+from secnn.training.config import TrialConfig
+
+OWN_OPTIONS = (
+    *("seed", "epochs", "kernel", "precision", "max_parameters", "max_flops"),
+    *("criterion", "proposal", "fisher"),
+)
+"""The settings that `--set` leaves to options of their own."""
+
+
+def option(name: str) -> str:
+    """The option of one of `OWN_OPTIONS`."""
+    return "--seed-offset" if name == "seed" else f"--{name.replace('_', '-')}"
+
+
+def reference(asked: argparse.Namespace, preset: TrialConfig) -> TrialConfig:
+    """The preset's reference trial with the options' changes.
+
+    Raises:
+        ValueError: `--set` names no setting, or one twice, or a value is out of its range.
+    """
+    changes = {"seed": asked.seed_offset, "kernel": asked.kernel, "precision": asked.precision}
+    for name in ("epochs", "max_parameters", "max_flops", "proposal", "fisher"):
+        if getattr(asked, name) is not None:
+            changes[name] = getattr(asked, name)
+    for text in asked.set:
+        name, value = setting(text)
+        if name in changes:
+            raise ValueError(f"--set: expected {name} once, got it twice")
+        changes[name] = value
+    return dataclasses.replace(preset, **changes)
+
+
+def setting(text: str) -> tuple[str, object]:
+    """The name and the value of `NAME=VALUE`, in the type that `TrialConfig` gives it.
+
+    Raises:
+        ValueError: there is no such setting, it has an option of its own, or the value is none.
+    """
+    kinds = get_type_hints(TrialConfig)
+    name, _, value = text.partition("=")
+    if name in OWN_OPTIONS:
+        raise ValueError(
+            f"--set: expected no setting that has an option of its own, got {text}; use "
+            f"{option(name)}"
+        )
+    fields = {f.name: f for f in dataclasses.fields(TrialConfig) if f.name not in OWN_OPTIONS}
+    if name not in fields:
+        raise ValueError(f"--set: expected NAME=VALUE with one of {', '.join(fields)}, got {text}")
+    try:
+        return name, _parsed(kinds[name], value)
+    except (ValueError, OverflowError):
+        example = _example(fields[name].default)
+        raise ValueError(f"--set: expected a value like {name}={example}, got {text}") from None
+
+
+def _example(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "0.01" if default is None else str(default)
+
+
+def _parsed(kind: object, text: str) -> object:
+    """`text` as a value of the type `kind`: a text, a number, a tuple of them, or nothing."""
+    if kind is str:
+        return text
+    if get_origin(kind) is tuple:
+        parts = text.strip("()[]").rstrip(",").split(",")
+        return tuple(_parsed(get_args(kind)[0], part.strip()) for part in parts if parts != [""])
+    if kind in (int, float):
+        return _number(kind, text)
+    (inner,) = (part for part in get_args(kind) if part is not NoneType)
+    return None if text.lower() == "none" else _parsed(inner, text)
+
+
+def _number(kind: Callable[[float], int | float], text: str) -> int | float:
+    value = float(text)
+    if not math.isfinite(value) or (kind is int and (value % 1 or abs(value) > MOST)):
+        raise ValueError
+    return kind(value)

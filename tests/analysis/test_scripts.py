@@ -1,0 +1,150 @@
+"""The scripts' command lines: what they write, what they import, what they answer to bad input."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+from written_studies import ROOT, SWEEP, config, draw_epochs, write_study, write_trial
+
+from secnn.analysis import make_table, plot_growth, plot_pareto, plot_sweep, report
+from secnn.analysis.logs import read_study
+
+SCRIPTS = {
+    "make_table": make_table,
+    "plot_pareto": plot_pareto,
+    "plot_growth": plot_growth,
+    "plot_sweep": plot_sweep,
+    "report": report,
+}
+WRITTEN = {
+    "make_table": {"table.md", "table.csv", "settings.csv", "table.tex"},
+    "plot_pareto": {"pareto.png", "pareto.svg"},
+    "plot_growth": {"growth.png", "growth.svg"},
+    "plot_sweep": {"sweep.png", "sweep.svg"},
+}
+DRAWN = {f"{name}.{kind}" for name in ("pareto", "growth", "sweep") for kind in ("png", "svg")}
+WRITTEN["report"] = {"report.html", *DRAWN}
+
+
+def run(script: str, *arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-W", "error", ROOT / "analysis" / f"{script}.py", *arguments]
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(
+        list(map(str, line)),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_write_their_files_and_no_others(finished: Path, script: str):
+    done = run(script, finished)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == f"Study: {finished}"
+    written = finished / "analysis"
+    assert {p.name for p in written.iterdir()} == WRITTEN[script]
+    assert all(name in done.stdout for name in WRITTEN[script])
+    for path in written.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 500_000
+    for path in written.glob("*.svg"):
+        assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_the_default_is_the_newest_study_under_runs(finished: Path):
+    done = run("make_table", cwd=finished.parents[1])
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == f"Study: {Path('runs', 'finished')} (the newest)"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_bad_input_is_one_line_and_status_2(
+    tmp_path: Path, script: str, capsys: pytest.CaptureFixture
+):
+    write_study(tmp_path / "started", [config()])
+    for out in (tmp_path, tmp_path / "missing", tmp_path / "started"):
+        assert SCRIPTS[script].main([str(out)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and str(out) in error
+    done = run(script, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no study under runs") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "started" / "analysis").exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_study_of_failures_says_why_instead_of_to_wait(tmp_path: Path, script: str, capsys):
+    keys = write_study(tmp_path, [config(seed=s) for s in range(3)])
+    for key in reversed(keys[1:]):
+        (tmp_path / "trials" / key).mkdir(parents=True)
+        (tmp_path / "trials" / key / "ERROR").write_text(f"TrialDiverged: nan in {key}\n")
+    assert SCRIPTS[script].main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "2 of 3 trials failed" in error and error.count("\n") == 1
+    assert error.endswith(f"TrialDiverged: nan in {keys[1]}\n") and "wait" not in error
+    write_trial(tmp_path, keys[0], draw_epochs(2, 0))
+    assert len(read_study(tmp_path).trials) == 3, "one that goes on can be analysed"
+
+
+@pytest.mark.parametrize("target", ["0", "-1", "100.5", "nan", "inf", "many"])
+def test_targets_are_percentages(finished: Path, target: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stopped:
+        make_table.main([str(finished), "--targets", "70", target])
+    assert stopped.value.code == 2
+    assert f"above 0 and at most 100, got {target}" in capsys.readouterr().err
+
+
+def test_a_study_without_a_sweep_has_no_sweep_to_plot(tmp_path: Path, capsys):
+    for key in write_study(tmp_path, [config(seed=s) for s in range(2)]):
+        write_trial(tmp_path, key, draw_epochs(3, 0))
+    assert plot_sweep.main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "there is no sweep in this study" in error and "yet" not in error
+
+
+def test_a_sweep_that_has_not_begun_can_still_come(tmp_path: Path, capsys):
+    keys = write_study(tmp_path, SWEEP, reference=config())
+    write_trial(tmp_path, keys[0], draw_epochs(3, 0))
+    assert plot_sweep.main([str(tmp_path)]) == 2
+    assert "no sweep of τ or λ has logged an epoch yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_notice_and_protocol_stand_in_every_output(tmp_path: Path, script: str, monkeypatch):
+    notice = "Not CIFAR-10 but\ndigits, for $5^^6$."
+    dataset = {"name": "digits", "notice": notice, "validation": "test"}
+    for i, key in enumerate(write_study(tmp_path, SWEEP, **dataset)):
+        write_trial(tmp_path, key, draw_epochs(4, i))
+    titles, set_title = [], Axes.set_title
+    monkeypatch.setattr(
+        Axes,
+        "set_title",
+        lambda axes, text, **how: titles.append(text) or set_title(axes, text, **how),
+    )
+    assert SCRIPTS[script].main([str(tmp_path)]) == 0
+    texts = titles or [p.read_text() for p in (tmp_path / "analysis").iterdir()]
+    assert texts
+    for text in texts:
+        assert "Not CIFAR-10 but digits, for" in text
+        assert "validation = test set (the paper's protocol)" in text
+        assert "quick" in text and "digits" in text
+
+
+def test_neither_torch_nor_ray_is_imported():
+    modules = sorted(p.stem for p in (ROOT / "analysis").glob("*.py"))
+    imports = "; ".join(f"import secnn.analysis.{m}" for m in modules)
+    code = f"import sys, json; {imports}; print(json.dumps([*sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(done.stdout))
+    assert {"secnn.analysis.logs", "pandas", "matplotlib"} <= loaded
+    assert not loaded & {"torch", "ray"}

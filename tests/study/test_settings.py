@@ -1,0 +1,59 @@
+"""The settings that a command line asks for."""
+
+from secnn.study.command import parser
+from secnn.study.run import main
+from secnn.study.settings import reference
+from secnn.training.presets import PRESETS, SMALL_EPOCHS
+
+PAPER = PRESETS["paper"].reference
+
+
+def asked(*arguments):
+    return reference(parser().parse_args(arguments), PAPER)
+
+
+def test_options_change_the_reference():
+    config = asked("--epochs", "7", "--seed-offset", "10", "--max-parameters", "30000")
+    assert (config.epochs, config.seed, config.max_parameters) == (7, 10, 30000)
+    config = asked("--set", "tau=1.5", "channel_steps=4", "channels=8,8", "penalty=relative")
+    assert (config.tau, config.channel_steps, config.channels) == (1.5, (4,), (8, 8))
+    assert config.penalty == "relative"
+    config = asked("--proposal", "random", "--fisher", "exact", "--set", "damping=3e-3")
+    assert (config.proposal, config.fisher, config.damping) == ("random", "exact", 3e-3)
+    config = asked("--set", "cell=conv", "expansions=AddChannels,AddLayer", "channels=16,16,16")
+    assert (config.cell, config.expansions) == ("conv", ("AddChannels", "AddLayer"))
+    assert config.channels == (16, 16, 16)
+    assert asked("--set", "damping=none", "targets=", "l1=1e-4").targets == ()
+    assert asked() == PAPER
+
+
+def test_repeated_options_add_up():
+    once = parser().parse_args(
+        ["--set", "capacity=4", "l1=0", "--tau", "1", "2", "--lam", "--criterion", "never"]
+    )
+    twice = parser().parse_args(
+        [*("--set", "capacity=4", "--set", "l1=0", "--tau", "1", "--tau", "2"),
+         *("--lam", "--criterion", "never", "--lam", "--criterion")]
+    )  # fmt: skip
+    for name in ("set", "tau", "lam", "criterion"):
+        assert getattr(once, name) == getattr(twice, name)
+    assert reference(once, PAPER) == reference(twice, PAPER)
+    assert parser().parse_args([]).tau is None
+
+
+def test_settings_that_small_data_changes_are_told(tmp_path, capsys):
+    options = ["--preset", "paper", "--dataset", "digits", "--dry-run", "--num-samples", "1"]
+    options = [*options, "--tau", "--lam", "--retrain", "--out", str(tmp_path / "out")]
+    assert main(options) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("3 trials of preset paper on ")
+    assert f"2 trials × {SMALL_EPOCHS} epochs, and 1 more for as many FLOPs. " in shown
+    assert f"epochs {SMALL_EPOCHS} instead of 300, batch_size 128 instead of 512" in shown
+    line = shown.splitlines()[1]
+    back = line[line.index("--epochs") :].split()
+    assert back[:3] == ["--epochs", "300", "--set"]
+    assert set(back[3:]) == {"batch_size=512", "score_samples=512"}
+    assert main([*(o for o in options if o != "--retrain"), *back]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 trial of preset paper on ")
+    assert shown.splitlines()[1] == "1 trial × 300 epochs."
