@@ -1,0 +1,35 @@
+"""A Fisher approximation of your own: one number for each parameter tensor.
+
+secnn run --import examples.own_fisher --fisher layerwise --preset quick --dataset digits
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from secnn import FISHERS, Fisher
+from secnn.score.fisher import Block
+
+
+def statistic(block: Block, weights: Tensor, damping: float) -> Tensor:
+    """wᵀKw and Σ_n w_n² K_nn, 2×B, where K = GGᵀ/(f + damping).
+
+    G, N×p, holds the gradients of each sample, f is the mean of their squares over samples and
+    parameters of the block, and each row of `weights` B×N is a weighting w of the samples.
+    """
+    gradients = block.samples.flatten(1).double()
+    scale = gradients.square().mean() + damping
+    weights = weights.double()
+    whole = (weights @ gradients).square().sum(1)
+    own = weights.square() @ gradients.square().sum(1)
+    return torch.stack([whole, own]) / scale
+
+
+def score(total: Tensor, weights: Tensor, damping: float) -> Tensor:
+    """η, and η without the pairs of a sample with itself, 2×B."""
+    whole, own = total
+    return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
+
+
+FISHERS["layerwise"] = Fisher(statistic, score)
