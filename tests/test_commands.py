@@ -75,7 +75,6 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
         (("table", "nowhere"), {"torch", "ray"}),
         (("report", "nowhere"), {"torch", "ray"}),
         (("export", "nowhere", "x.onnx"), {"ray", "pandas", "matplotlib"}),
-        (("status", "nowhere"), {"ray", "pandas", "matplotlib"}),
     ],
 )
 def test_a_command_imports_what_it_needs_and_no_more(arguments, without):

@@ -25,9 +25,6 @@ constexpr int LANES = C >= WIDEST ? WIDEST : C >= 8 ? 8 : C >= 4 ? 4 : C >= 2 ? 
 // Chunks may overlap: the last one ends with the last channel. So none is narrower.
 constexpr int CHUNKS = (C + LANES - 1) / LANES, SUMS = CHUNKS * TAPS * LANES;
 constexpr int64_t GROUP = 8;  // Samples.
-// Rows to fetch before their turn: processors do not foresee steps of C values, and waited for memory
-// up to two thirds of the time.
-constexpr int64_t AHEAD = 4;
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word __attribute__((vector_size(4 * LANES)));
@@ -114,10 +111,20 @@ struct Image {
     const T* row(int64_t r) const { return r >= 0 && r < h ? first + r * pitch : zeros; }
 };
 
-template <bool WRITE, class T>
-INLINE void fetch(const T* p, int64_t pitch) {
-    __builtin_prefetch(p + AHEAD * pitch, WRITE);
-    __builtin_prefetch(p + (AHEAD + 1) * pitch, WRITE);
+// Asks for the pixel of two rows that is `rows` below p.
+template <bool WRITE = false, class T>
+INLINE void fetch(const T* p, int64_t pitch, int rows) {
+    __builtin_prefetch(p + rows * pitch, WRITE);
+    __builtin_prefetch(p + (rows + 1) * pitch, WRITE);
+}
+
+// Processors do not foresee steps of C values, and waited for memory up to two thirds of the time.
+// Asking twice for each line is up to a quarter faster than once; where chunks share lines, each
+// chunk asks once.
+template <class T>
+INLINE void fetch_twice(const T* p, int64_t pitch) {
+    fetch(p, pitch, 4);
+    if (sizeof(T) * LANES >= 64) fetch(p, pitch, 2);
 }
 
 // Rows `row` and `row` + 1 of the convolution of x, to y and `below`, for a chunk from channel c on.
@@ -135,8 +142,8 @@ INLINE void convolve(const Image<T>& x, int64_t row, int c, const T* taps, T* y,
     // Sums that lack the columns to come; a column ends one and begins another.
     vec here[2] = {}, right[2] = {}, done[2];
     const auto column = [&](int64_t at) __attribute__((always_inline)) {
-        fetch<false>(next + at + x.pitch, x.pitch);
-        fetch<true>(y + at, x.pitch);
+        fetch_twice(next + at + x.pitch, x.pitch);
+        fetch<true>(y + at, x.pitch, 2);
         const P first = P::of(in[0] + at, in[1] + at), last = P::of(in[2] + at, in[3] + at);
         const auto add = [&](const vec* to, int k, vec* sums) __attribute__((always_inline)) {
             sums[0] = P::add(to[0], first, of_y[0][k]);
@@ -170,8 +177,8 @@ INLINE void correlate(const Image<T>& x, const Image<T>& dy, int64_t row, int c,
     vec sums[TAPS] = {};
     P left = P::of(dy.zeros, dy.zeros), here = P::of(upper, lower);
     const auto column = [&](int64_t at, P right) __attribute__((always_inline)) {
-        fetch<false>(next + at + x.pitch, x.pitch);
-        fetch<false>(next_dy + at, x.pitch);
+        fetch_twice(next + at + x.pitch, x.pitch);
+        fetch_twice(next_dy + at, x.pitch);
         EACH(k, 3) {
             const P p = P::of(in[k] + at, in[k + 1] + at);
             sums[3 * k] = P::add(sums[3 * k], p, right);

@@ -75,7 +75,6 @@ def test_a_plugins_criteria_run_in_the_workers_and_its_errors_are_told(own):
     assert status.stdout.count(" done ") == 2
     assert reason in status.stdout
     assert secnn("ladder", "out", cwd=own).returncode == 0
-    assert secnn("table", "out", cwd=own).returncode == 0
 
 
 def test_a_plugin_shows_in_the_choices_and_is_part_of_the_study(own):
