@@ -3,7 +3,7 @@
 `python benchmarks/interruption.py --kills 3 --between 20 60 -- --dataset DATASET …` runs
 `study/run.py` with the options after `--` twice: once undisturbed, and once with SIGKILL to the
 driver and to all that it started, Ray's processes included, at random moments so many seconds after
-each start; then it prints how the logs differ. `tests/test_kill.py` does the same.
+each start; then it prints how the logs differ. `tests/study/test_kill.py` does the same.
 """
 
 from __future__ import annotations

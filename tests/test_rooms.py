@@ -2,10 +2,11 @@
 
 Every import counts, also one inside a function or under TYPE_CHECKING. `ROOMS` is the order. Files
 at the top of secnn/ (registry, files, plugins, …) are below all rooms. The front door is above all:
-`secnn.__main__`, `secnn.export`, and the public names of `secnn`, which its `__init__` tells type
-checkers and imports at first use; `from secnn import Trial` counts as an import of the module in
-which `Trial` is at home. What else is in `secnn/__init__.py` is below all rooms. That an import of
-`a.b` runs `a/__init__.py` as well counts only where the question is what comes along.
+`secnn.__main__`, `secnn.export` and `secnn.gradients`, which stay for old scripts, and the public
+names of `secnn`, which its `__init__` tells type checkers and imports at first use; `from secnn
+import Trial` counts as an import of the module in which `Trial` is at home. What else is in
+`secnn/__init__.py` is below all rooms. That an import of `a.b` runs `a/__init__.py` as well counts
+only where the question is what comes along.
 """
 
 import ast
@@ -23,7 +24,7 @@ import secnn
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("kernels", "score", "data", "network", "growth", "store", "training")
 OUTSIDE = ("analysis", "study")
-FRONT_DOOR = ("secnn.__main__", "secnn.export")
+FRONT_DOOR = ("secnn.__main__", "secnn.export", "secnn.gradients")
 FOREIGN_TO_SECNN = {"ray", "pandas", "matplotlib"}
 WITHOUT_PAPER = {"kernels"}
 """Rooms that hold nothing which the paper describes."""
