@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from secnn.commands import Parser, program
+from secnn.commands import Parser, program, unread
 
 FORMAT = 1
 NEEDED = {
@@ -217,6 +217,9 @@ def command(
         folder = asked.out or newest_study()
         print(f"Study: {folder}" + ("" if asked.out else " (the newest)"), flush=True)
         action(read_study(folder), asked)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return unread()
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -71,12 +71,11 @@ def percentage(text: str) -> float:
 
 
 def make_table(study: Study, asked: argparse.Namespace) -> None:
-    """Print the tables, then write them to OUT/analysis."""
+    """Write the tables to OUT/analysis, then print them: whoever reads may go, as `head` does."""
     targets = list(dict.fromkeys(asked.targets))
     seeds, paper = study.settings[study.reference], paper_table()
     tables = [seeds_table(study, seeds, targets, paper), settings_table(study)]
     text = markdown(study, tables)
-    print(text)
     files = {
         "table.md": text,
         "table.csv": seeds_csv(study, seeds, targets, paper),
@@ -86,6 +85,7 @@ def make_table(study: Study, asked: argparse.Namespace) -> None:
     for name, content in files.items():
         with replacing(study.folder / "analysis" / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
+    print(text)
     print(f"Written to {study.folder / 'analysis'}: {', '.join(files)}")
 
 

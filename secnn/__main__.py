@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import secnn
-from secnn.commands import Parser
+from secnn.commands import Parser, unread
 
 COMMANDS = {
     "run": ("secnn.study.run", "train the trials of a study on Ray, or go on with them"),
@@ -46,6 +46,8 @@ def call(name: str, arguments: list[str]) -> int:
         return interrupts.interruptible(run)
     try:
         return run()
+    except BrokenPipeError:
+        return unread()
     except KeyboardInterrupt:
         return interrupts.INTERRUPTED
 

@@ -121,3 +121,19 @@ def test_what_is_parsed_knows_its_line():
         asked = parser.parse_args(["my out", "--name", "x"])
         assert asked.command == f"{program('table')} 'my out' --name x"
     assert commands.line("table", "my out", "--name", "x") == asked.command
+
+
+GONE = """
+import secnn.__main__, secnn.study.status
+
+def main(arguments):
+    raise BrokenPipeError
+
+secnn.study.status.main = main
+raise SystemExit(secnn.__main__.main(["status"]))
+"""
+
+
+def test_a_reader_that_goes_is_no_error():
+    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
