@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secnn.commands import Parser, line, not_negative, whole
-from secnn.store.ladder import ladder
+from secnn.store.ladder import fits, ladder
 from secnn.study.status import add_folder, newest_study
 
 COLUMNS = {
@@ -21,6 +21,10 @@ COLUMNS = {
     "epoch": ("epoch", "{}"),
 }
 """Key of a row → its head, and how its values are shown."""
+
+
+LIMITS = ("max_parameters", "max_flops", "min_accuracy")
+"""The options that are budgets, in the order of `secnn.store.ladder.fits`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +61,8 @@ def fitting(folder: Path, asked: argparse.Namespace) -> list[dict]:
         FileNotFoundError, CheckpointError: as for `secnn.ladder`.
     """
     rows = ladder(folder)
-    found = [row for row in rows if fits(row, asked)]
+    budgets = [getattr(asked, name) for name in LIMITS]
+    found = [row for row in rows if fits(row, *budgets)]
     if not found:
         raise ValueError(
             f"no network below {folder} is within {_limits(asked)}; the smallest has "
@@ -66,18 +71,8 @@ def fitting(folder: Path, asked: argparse.Namespace) -> list[dict]:
     return found
 
 
-def fits(row: dict, asked: argparse.Namespace) -> bool:
-    """Whether the options ask for this network."""
-    return (
-        (asked.max_parameters is None or row["parameters"] <= asked.max_parameters)
-        and (asked.max_flops is None or row["flops"] <= asked.max_flops)
-        and (asked.min_accuracy is None or row["val_accuracy"] >= asked.min_accuracy)
-    )
-
-
 def _limits(asked: argparse.Namespace) -> str:
-    limits = ("max_parameters", "max_flops", "min_accuracy")
-    given = {name: getattr(asked, name) for name in limits}
+    given = {name: getattr(asked, name) for name in LIMITS}
     return " ".join(f"--{k.replace('_', '-')} {n}" for k, n in given.items() if n is not None)
 
 

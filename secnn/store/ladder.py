@@ -108,6 +108,17 @@ def _row(file: Path) -> dict:
     return row | {column: metrics.get(column) for column in COLUMNS} | {"file": str(file)}
 
 
+def fits(
+    row: dict, max_parameters: int | None, max_flops: int | None, min_accuracy: float | None
+) -> bool:
+    """Whether a row of `ladder` is within the budgets that are given."""
+    return (
+        (max_parameters is None or row["parameters"] <= max_parameters)
+        and (max_flops is None or row["flops"] <= max_flops)
+        and (min_accuracy is None or row["val_accuracy"] >= min_accuracy)
+    )
+
+
 def load_within(
     path: str | Path,
     max_parameters: int | None = None,
@@ -122,13 +133,7 @@ def load_within(
         FileNotFoundError, CheckpointError: as for `ladder`.
     """
     rows = ladder(path)
-    fitting = [
-        row
-        for row in rows
-        if (max_parameters is None or row["parameters"] <= max_parameters)
-        and (max_flops is None or row["flops"] <= max_flops)
-        and (min_accuracy is None or row["val_accuracy"] >= min_accuracy)
-    ]
+    fitting = [row for row in rows if fits(row, max_parameters, max_flops, min_accuracy)]
     if not fitting:
         best = max(row["val_accuracy"] for row in rows)
         budgets = {
