@@ -120,7 +120,7 @@ def score_candidates(
     PENALTIES.find(penalty)
     weights = _weights(len(images), seed).to(images)
     given = approximation, network, images, labels
-    old, new = _blocks(*given, expansions, seed, proposal)
+    old, new, copies = _blocks(*given, expansions, seed, proposal)
     before = approximation.total(old, weights, damping)
     current = approximation.score(before, weights, damping)
     candidates = []
@@ -128,9 +128,8 @@ def score_candidates(
         if expansion in new:
             after = before + approximation.total(new[expansion], weights, damping)
         else:
-            after = approximation.total(
-                _copied(*given, expansion, seed, proposal), weights, damping
-            )
+            grown = approximation, copies[expansion], images, labels
+            after = approximation.total(_blocks(*grown, [], seed, proposal)[0], weights, damping)
         scores = approximation.score(after, weights, damping)
         candidates.append(_candidate(network, expansion, scores, current, lam, penalty))
     return current[0, 0].item(), candidates
@@ -159,15 +158,14 @@ def _blocks(
     expansions: Sequence[Expansion],
     seed: int,
     proposal: str,
-) -> tuple[list[Block], dict[Expansion, list[Block]]]:
-    """The parameters in blocks, and those that each expansion would add, where it can tell."""
+) -> tuple[list[Block], dict[Expansion, list[Block]], dict[Expansion, SECNN]]:
+    """The parameters in blocks; those that each expansion would add, where it can tell; and the
+    grown copies of those that cannot."""
     old: list[list[Block]] = []
     with evaluating(network, network.kernel):
         filters = propose_filters(proposal, network, expansions, images, labels, seed)
-        told = {
-            e: e.parts(network, grown_copy(network, e, images, seed, filters[e]))
-            for e in expansions
-        }
+        grown = {e: grown_copy(network, e, images, seed, filters[e]) for e in expansions}
+        told = {e: e.parts(network, grown[e]) for e in expansions}
         attached = {e: parts for e, parts in told.items() if parts is not None}
         new: dict[Expansion, list[list[Block]]] = {e: [] for e in attached}
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
@@ -175,7 +173,8 @@ def _blocks(
             old.append(fisher.keep(recording.parts(network).values()))
             for expansion, parts in attached.items():
                 new[expansion].append(fisher.keep(parts(recording)))
-    return join(old), {e: join(chunks) for e, chunks in new.items()}
+    copies = {e: made for e, made in grown.items() if e not in attached}
+    return join(old), {e: join(chunks) for e, chunks in new.items()}, copies
 
 
 def grown_copy(
@@ -189,21 +188,6 @@ def grown_copy(
     grown = copy.deepcopy(network)
     expansion.apply(grown, None, images, _generator(seed), filters)
     return grown
-
-
-def _copied(
-    fisher: Fisher,
-    network: SECNN,
-    images: Tensor,
-    labels: Tensor,
-    expansion: Expansion,
-    seed: int,
-    proposal: str,
-) -> list[Block]:
-    """The parameters of a grown copy."""
-    filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
-    grown = grown_copy(network, expansion, images, seed, filters)
-    return _blocks(fisher, grown, images, labels, [], seed, proposal)[0]
 
 
 def _candidate(
