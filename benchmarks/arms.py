@@ -35,11 +35,14 @@ class Group:
 
     def config(self, arm: str, seed: int) -> TrialConfig:
         """The trial of an arm with a seed."""
-        return TrialConfig(**(self.shared | self.arms[arm]), seed=seed)
+        return TrialConfig(**(self.shared | self.arms[arm] | {"seed": seed}))
 
 
-def command(doc: str, groups: Mapping[str, Group], results: Path) -> None:
-    """`run DATASET` trains, `judge` prints; rows go to the file `results`."""
+def command(
+    doc: str, groups: Mapping[str, Group], results: Path, validation: str = "held-out"
+) -> None:
+    """`run DATASET` trains, `judge` prints; rows go to the file `results`. `validation` is that of
+    `load_dataset`."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("what", choices=("run", "judge"))
     parser.add_argument("dataset", nargs="?", help="for run: a data set, say a folder of Parquet")
@@ -57,7 +60,7 @@ def command(doc: str, groups: Mapping[str, Group], results: Path) -> None:
         return
     keep_freed_memory()
     torch.set_num_threads(1)
-    data = load_dataset(asked.dataset)
+    data = load_dataset(asked.dataset, validation=validation)
     for seed in asked.seeds:
         for arm in arms:
             train(group.config(arm, seed), data, store(folder, arm, seed))

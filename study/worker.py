@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from ray import tune
 
 from secnn import plugins
 from secnn.data.dataset import ImageData
+from secnn.kernels.gpu import repeat_exactly
 from secnn.kernels.memory import keep_freed_memory
 from secnn.store.checkpoint import CheckpointError
 from secnn.study.store import StoreError, TrialStore, is_full
@@ -20,6 +23,9 @@ from secnn.training.trial import Trial, TrialDiverged
 TAKEOVER_SECONDS = 180
 """How long to wait for the workers of a study that was just killed to go; an NFS server keeps the
 lock of a machine that vanished until its lease ends, 90 seconds by default on Linux."""
+
+PAUSE = {"cuda": 3.0}
+"""Seconds between two epochs that are stored: on a GPU one can take less than to store it."""
 
 FUTILE = (TrialDiverged, StoreError, CheckpointError, plugins.PluginError)
 """Errors that another attempt would meet again."""
@@ -44,6 +50,7 @@ def run(
     store = TrialStore(Path(out), key, {})
     try:
         keep_freed_memory()
+        repeat_exactly()
         torch.set_num_threads(threads)
         plugins.load(study["imports"], folders)
         config = TrialConfig.from_dict(study["trials"][key])
@@ -66,12 +73,16 @@ def run_fenced(config: TrialConfig, arrays: dict, store: TrialStore) -> None:
 
 
 def run_stored(trial: Trial, store: TrialStore) -> None:
-    """Train `trial` from its last stored epoch to its end, storing and reporting each epoch."""
+    """Train `trial` from its last stored epoch to its end, storing and reporting each epoch; on a
+    GPU no more often than every `PAUSE` seconds."""
     store.resume(trial)
+    pause, stored = PAUSE.get(trial.device.type, 0.0), -math.inf
     while not trial.done:
         record = trial.step()
-        store.save(trial)
-        tune.report(dataclasses.asdict(record))
+        if trial.done or time.monotonic() - stored >= pause:
+            store.save(trial)
+            tune.report(dataclasses.asdict(record))
+            stored = time.monotonic()
     store.finish(trial.config, trial.finish())
 
 

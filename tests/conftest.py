@@ -16,7 +16,7 @@ from secnn.data.dataset import ImageData, load_dataset
 from secnn.growth.expansion import AddChannels, AddLayer, Expansion
 from secnn.network.network import SECNN
 from secnn.network.spec import NetworkSpec
-from secnn.training.epoch import train_epoch
+from secnn.training.epoch import Step, train_epoch
 
 torch.set_num_threads(1)
 
@@ -113,7 +113,7 @@ def _trained(cifar: ImageData) -> SECNN:
     torch.manual_seed(0)
     network = SECNN()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    train_epoch(network, optimizer, _first(cifar, count), 128, l1=1e-5)
+    train_epoch(Step(network, optimizer, 1e-5), _first(cifar, count), 128)
     return network
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -23,34 +24,70 @@ class Normalisation(Protocol):
 
 def normalize(images: Tensor, data: Normalisation) -> Tensor:
     """uint8 N×C×H×W → float32, (x/255 − mean)/std for each channel, channels-last."""
-    mean = torch.tensor(data.mean, device=images.device).view(1, -1, 1, 1) * 255
-    scale = 1 / (torch.tensor(data.std, device=images.device).view(1, -1, 1, 1) * 255)
+    mean, scale = _constants(tuple(data.mean), tuple(data.std), images.device)
     return (images - mean).mul_(scale).contiguous(memory_format=torch.channels_last)
 
 
-def batches(data: ImageData, size: int, shift: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+@lru_cache(maxsize=64)
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """255·mean and 1/(255·std), 1×C×1×1, on `device`: a GPU shall not wait for them each time."""
+    # Outside of inference mode, whose tensors training could not use.
+    with torch.inference_mode(False):
+        centre = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255
+        return centre, 1 / (torch.tensor(std, device=device).view(1, -1, 1, 1) * 255)
+
+
+AHEAD = {"cuda": 16}
+"""Batches that are drawn at once; on CPUs one, which stays in the cache."""
+
+
+def batches(
+    data: ImageData, size: int, shift: int = 0, *, full: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The training images once, in random order: normalised images and labels.
 
-    The epoch is cut into equal batches of at most `size`, so that none is too small for batch norm.
+    The epoch is cut into equal batches of at most `size`, so that none is too small for batch norm;
+    if `full`, into batches of `size`, without the images that are over where there is one batch.
     Where the data allows it, each image is mirrored left to right with probability ½; each is moved
     by up to `shift` pixels, up or down and left or right. Randomness is the global CPU generator's,
     all drawn before the first batch: from the same seed networks of any size, whose dropout draws
-    from it too, see the same images.
+    from it too, see the same images, on every device.
     """
     count, device = len(data.train_images), data.train_images.device
     order, mirroring = torch.randperm(count), torch.rand(count) < 0.5
     moves = torch.randint(2 * shift + 1, (count, 2)) if shift else None
-    for drawn in order.tensor_split(-(-count // size)):
-        chosen = drawn.to(device)
-        images = data.train_images.index_select(0, chosen)
-        mirrored = mirroring[drawn].to(device) if data.flip else None
-        if moves is not None:
-            images = _moved(images, moves[drawn].to(device), shift, mirrored)
-        elif mirrored is not None:
-            # Whole images are copied, where `torch.where` would choose byte by byte.
-            either = torch.arange(len(drawn), device=device) + len(drawn) * mirrored
-            images = torch.cat([images, images.flip(3)]).index_select(0, either)
-        yield normalize(images, data), data.train_labels[chosen]
+    sizes = [len(drawn) for drawn in order.tensor_split(-(-count // size))]
+    if full and count >= size:
+        sizes = [size] * (count // size)
+    order, mirroring = order.to(device), mirroring.to(device)
+    moves = moves.to(device) if moves is not None else None
+    ahead = AHEAD.get(device.type, 1)
+    for i in range(0, len(sizes), ahead):
+        some = sizes[i : i + ahead]
+        before = sum(sizes[:i])
+        drawn = order[before : before + sum(some)]
+        images = _drawn(data, drawn, mirroring, moves, shift)
+        for own, labels in zip(
+            images.split(some), data.train_labels[drawn].split(some), strict=True
+        ):
+            yield normalize(own, data), labels
+
+
+def _drawn(
+    data: ImageData, drawn: Tensor, mirroring: Tensor, moves: Tensor | None, shift: int
+) -> Tensor:
+    """The training images `drawn`, uint8, mirrored and moved."""
+    images, device = data.train_images.index_select(0, drawn), drawn.device
+    mirrored = mirroring[drawn] if data.flip else None
+    if moves is not None:
+        return _moved(images, moves[drawn], shift, mirrored)
+    if mirrored is not None:
+        # Whole images are copied, where `torch.where` would choose byte by byte.
+        either = torch.arange(len(drawn), device=device) + len(drawn) * mirrored
+        return torch.cat([images, images.flip(3)]).index_select(0, either)
+    return images
 
 
 def _moved(images: Tensor, moves: Tensor, shift: int, mirrored: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from secnn.growth.expansion import EXPANSIONS, Expansion
 from secnn.growth.proposal import propose_filters
+from secnn.growth.settings import GrowthSettings
 from secnn.network.network import SECNN
 from secnn.registry import Registry
 from secnn.score.fisher import Block, Fisher, join
@@ -136,6 +137,40 @@ def score_candidates(
 
 
 RESAMPLES = 20
+
+Scorer = Callable[
+    [SECNN, Tensor, Tensor, Sequence[Expansion], GrowthSettings, int],
+    tuple[float, list[Candidate]],
+]
+
+
+def per_sample(
+    network: SECNN,
+    images: Tensor,
+    labels: Tensor,
+    expansions: Sequence[Expansion],
+    settings: GrowthSettings,
+    seed: int,
+) -> tuple[float, list[Candidate]]:
+    """`score_candidates` with what `settings` say."""
+    return score_candidates(
+        network,
+        images,
+        labels,
+        expansions,
+        settings.lam,
+        settings.fisher,
+        settings.damping,
+        seed,
+        settings.proposal,
+        settings.penalty,
+    )
+
+
+SCORERS: Registry[Scorer] = Registry("scorer")
+SCORERS["per-sample"] = per_sample
+"""name → function (network, normalised images, labels, expansions, settings, seed) → η_c and a
+`Candidate` for each expansion. The seed decides all noise; the network stays as it is."""
 
 
 def _weights(count: int, seed: int) -> Tensor:

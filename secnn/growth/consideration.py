@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from secnn.growth.candidates import NOT_SCORED, Candidate, propose, score_candidates
+from secnn.growth.candidates import NOT_SCORED, SCORERS, Candidate, propose
 from secnn.growth.criterion import CRITERIA
 from secnn.growth.decision import Decision, Growth
 from secnn.growth.expansion import AddChannels, Expansion, largest_logit_change
@@ -49,17 +49,8 @@ def consider(
         return Considered(None, [], Decision(None, reason))
     criterion = CRITERIA.find(config.criterion)(config)
     if criterion.scored:
-        current, candidates = score_candidates(
-            network,
-            *scoring_set,
-            expansions,
-            config.lam,
-            config.fisher,
-            config.damping,
-            seed,
-            config.proposal,
-            config.penalty,
-        )
+        score = SCORERS.find(config.scorer)
+        current, candidates = score(network, *scoring_set, expansions, config, seed)
     else:
         current = NOT_SCORED
         candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]

@@ -26,6 +26,7 @@ class GrowthSettings:
         plateau: if above 0, the criterion is asked only when validation loss has not fallen for so
             many epochs (`secnn.growth.consideration.has_slowed`).
         score_samples: training images that scores are computed from, N.
+        scorer: a key of `secnn.growth.candidates.SCORERS`: how a candidate's worth is computed.
         fisher: a key of `secnn.score.fisher.FISHERS`.
         damping: see `natural_expansion_score`; None for that of the `fisher`.
         proposal: a key of `secnn.growth.proposal.PROPOSALS`: the filters of new channels.
@@ -41,6 +42,7 @@ class GrowthSettings:
     channel_steps: tuple[int, ...] = (2, 4)
     plateau: int = 0
     score_samples: int = 512
+    scorer: str = "per-sample"
     fisher: str = "diagonal"
     damping: float | None = None
     proposal: str = "noise"

@@ -11,16 +11,17 @@ from secnn.kernels.depthwise import depthwise_convolution as depthwise_convoluti
 KERNELS = ("auto", "reference", "fused", "graph")
 
 
-def resolve_kernel(name: str = "auto") -> str:
-    """What computes this operator on a CPU: "fused" where `name` allows it and it can be built,
-    after one notice a process where not, else "reference"; "graph" replays the reference.
+def resolve_kernel(name: str = "auto", device: str = "cpu") -> str:
+    """What computes a network's layers: "fused" on a CPU where `name` allows it and it can be
+    built, after one notice a process where not, else "reference"; "graph" replays the reference.
 
     Raises:
         ValueError: `name` is not in `KERNELS`.
     """
     if name not in KERNELS:
         raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}, got {name!r}")
-    return "fused" if name in ("auto", "fused") and library("fused", 16) else "reference"
+    fuse = device == "cpu" and name in ("auto", "fused") and library("fused", 16) is not None
+    return "fused" if fuse else "reference"
 
 
 def normalize_pool_activate(

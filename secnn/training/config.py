@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from secnn.growth.candidates import PENALTIES
+from secnn.growth.candidates import PENALTIES, SCORERS
 from secnn.growth.criterion import CRITERIA
 from secnn.growth.expansion import EXPANSIONS
 from secnn.growth.proposal import PROPOSALS
@@ -20,6 +20,7 @@ from secnn.training.schedule import SCHEDULES
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw")
+BATCHES = ("equal", "full")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class TrialConfig(GrowthSettings, Recipe):
     def __post_init__(self) -> None:
         for name in ("expansions", "channel_steps", "channels", "layers", "targets"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("image_mean", "image_std"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, known in _CHOICES.items():
             _expect(name, getattr(self, name) in known, f"one of {', '.join(known)}", self)
         known = ", ".join(EXPANSIONS)
@@ -84,6 +88,7 @@ class TrialConfig(GrowthSettings, Recipe):
         for name in ("max_parameters", "max_flops", "damping"):
             value = getattr(self, name)
             _expect(name, value is None or value > 0, "a number above 0, or none", self)
+        _expect("image_std", min(self.image_std or (1,)) > 0, "numbers above 0, or none", self)
         _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
 
     def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
@@ -120,12 +125,14 @@ class TrialConfig(GrowthSettings, Recipe):
 # The registries themselves: what is added to them later counts.
 _CHOICES: dict[str, Collection[str]] = {
     "criterion": CRITERIA,
+    "scorer": SCORERS,
     "cell": CELLS,
     "fisher": FISHERS,
     "proposal": PROPOSALS,
     "penalty": PENALTIES,
     "kernel": KERNELS,
     "precision": PRECISIONS,
+    "batches": BATCHES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }

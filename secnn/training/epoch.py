@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from secnn.data.batches import batches
 from secnn.data.dataset import ImageData
 from secnn.network.prediction import logits_of
-from secnn.training.graph import Graph, ReplayedStep
 
 
 @dataclass(frozen=True)
@@ -60,30 +59,27 @@ class Step:
 
 
 def train_epoch(
-    network: nn.Module,
-    optimizer: Optimizer,
+    step: Step,
     data: ImageData,
     batch_size: int,
-    l1: float,
-    precision: str = "float32",
-    graph: Callable[[], Graph] | None = None,
     *,
-    label_smoothing: float = 0.0,
     shift: int = 0,
+    full: bool = False,
     rate: Callable[[float], float] | None = None,
+    run: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Metrics:
-    """One pass over the training images, by `Step`, recorded and replayed if there is a `graph`;
-    the metrics are those of the passing batches. `rate` tells the learning rate by the part of the
-    epoch that is done, in [0, 1); without it the optimizer's own stays."""
-    network.train()
-    step = Step(network, optimizer, l1, precision, label_smoothing)
-    run = ReplayedStep(step, graph) if graph else step
-    count, sums = -(-len(data.train_images) // batch_size), []
-    for i, (images, labels) in enumerate(batches(data, batch_size, shift)):
+    """One pass over the training images; the metrics are those of the passing batches. `rate` tells
+    the learning rate by the part of the epoch that is done, in [0, 1); without it the optimizer's
+    own stays. `run` calls the step in its own way, say a `ReplayedStep` of it."""
+    step.network.train()
+    run = run or step
+    count, seen, sums = -(-len(data.train_images) // batch_size), 0, []
+    for i, (images, labels) in enumerate(batches(data, batch_size, shift, full=full)):
         if rate is not None:
-            set_rate(optimizer, rate(i / count))
+            set_rate(step.optimizer, rate(i / count))
         sums.append(run(images, labels))
-    return _metrics(sums, len(data.train_images))
+        seen += len(labels)
+    return _metrics(sums, seen)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:

@@ -51,9 +51,9 @@ class EagerGraph:
 class ReplayedStep:
     """A training step that is recorded for each shape of batch, on buffers of its own.
 
-    What the step reads from Python is frozen with the recording: the learning rate, the slopes of
-    added layers, the network's shape. All of them are constant within an epoch, so that a recording
-    serves one epoch, and the cost of recording is `WARM_UP` ordinary steps a shape and epoch.
+    What the step reads from Python is frozen with the recording: the slopes of added layers, the
+    network's shape. Where they change, make another. Recording costs `WARM_UP` ordinary steps a
+    shape.
 
     Args:
         step: takes images and labels; returns a tensor of two sums (`secnn.training.epoch.Step`).
@@ -67,6 +67,7 @@ class ReplayedStep:
         self.step, self.graph = step, graph
         self._seen: Counter[torch.Size] = Counter()
         self._recordings: dict[torch.Size, tuple[Graph, Tensor, Tensor, Tensor]] = {}
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         shape = images.shape
@@ -89,9 +90,10 @@ class ReplayedStep:
         """A step on a stream of its own, as CUDA wants it before a recording."""
         if images.device.type != "cuda":
             return self.step(images, labels)
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        self._stream = self._stream or torch.cuda.Stream()
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             sums = self.step(images, labels)
-        current.wait_stream(stream)
+        current.wait_stream(self._stream)
         return sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -10,15 +11,41 @@ from secnn.data.dataset import ImageData
 from secnn.kernels import resolve_kernel
 from secnn.network.network import SECNN
 from secnn.training.config import TrialConfig
-from secnn.training.epoch import Metrics, evaluate, resolve_precision, train_epoch
-from secnn.training.graph import CudaGraph, EagerGraph, Graph
+from secnn.training.epoch import Metrics, Step, evaluate, resolve_precision, train_epoch
+from secnn.training.graph import CudaGraph, EagerGraph, Graph, ReplayedStep
 from secnn.training.schedule import SCHEDULES, Rate
 
 
 def place(network: SECNN, config: TrialConfig, device: torch.device) -> SECNN:
     """Move `network` to `device` and choose what computes it there."""
-    network.kernel = resolve_kernel(config.kernel) if device.type == "cpu" else "reference"
+    network.kernel = resolve_kernel(config.kernel, device.type)
     return network.to(device)
+
+
+def normalised(data: ImageData, config: TrialConfig) -> ImageData:
+    """The same images, normalised by what `config` says.
+
+    Raises:
+        ValueError: it does not give one number a channel.
+    """
+    given = {}
+    for name, numbers in (("mean", config.image_mean), ("std", config.image_std)):
+        if numbers is None:
+            continue
+        if len(numbers) != data.image_shape[0]:
+            raise ValueError(
+                f"image_{name}: expected {data.image_shape[0]} numbers, one a channel of the "
+                f"images, got {len(numbers)}; give as many, or none for the images' own"
+            )
+        given[name] = np.array(numbers)
+    return ImageData.from_arrays(data.arrays() | given) if given else data
+
+
+def choose_graph(kernel: str, device: torch.device) -> type[Graph] | None:
+    """What records training steps for a trial's `kernel`, if anything does."""
+    if kernel == "graph" or (kernel == "auto" and device.type == "cuda"):
+        return CudaGraph if device.type == "cuda" else EagerGraph
+    return None
 
 
 class Learner:
@@ -34,11 +61,10 @@ class Learner:
         self.config = config
         self.network = place(network, config, device)
         self.precision = resolve_precision(config.precision, device)
-        self.graph: type[Graph] | None = None
-        if config.kernel == "graph":
-            self.graph = CudaGraph if device.type == "cuda" else EagerGraph
+        self.graph = choose_graph(config.kernel, device)
         self.optimizer = make_optimizer(self.network, config, recorded=self.graph is CudaGraph)
         self.schedule = SCHEDULES.find(config.schedule)(config, config.cooldown)
+        self._recorded: tuple[object, Step, ReplayedStep] | None = None
 
     @property
     def kernel(self) -> str:
@@ -48,22 +74,38 @@ class Learner:
     def train(self, data: ImageData, rate: Rate) -> Metrics:
         """One epoch at the learning rate `rate`."""
         config = self.config
+        step, run = self._step()
         return train_epoch(
-            self.network,
-            self.optimizer,
+            step,
             data,
             config.batch_size,
-            config.l1,
-            self.precision,
-            self.graph,
-            label_smoothing=config.label_smoothing,
             shift=config.shift,
+            full=config.batches == "full",
             rate=rate,
+            run=run,
         )
+
+    def _step(self) -> tuple[Step, ReplayedStep | None]:
+        """A training step, and its recording, which is kept while nothing that it froze changes:
+        the network's shape, and what of its state is no tensor."""
+        config = self.config
+        given = self.network, self.optimizer, config.l1, self.precision, config.label_smoothing
+        if self.graph is None:
+            return Step(*given), None
+        state = self.network.state_dict()
+        frozen = self.network.spec, {k: v for k, v in state.items() if not torch.is_tensor(v)}
+        if self._recorded is None or self._recorded[0] != frozen:
+            step = Step(*given)
+            self._recorded = frozen, step, ReplayedStep(step, self.graph)
+        return self._recorded[1:]
 
     def validate(self, data: ImageData) -> Metrics:
         """Loss and accuracy on the validation images."""
-        return evaluate(self.network, data.validation_images, data.validation_labels, data)
+        images, labels = data.validation_images, data.validation_labels
+        if self.config.batches == "full" and len(images) >= self.config.batch_size:
+            kept = len(images) - len(images) % self.config.batch_size
+            images, labels = images[:kept], labels[:kept]
+        return evaluate(self.network, images, labels, data)
 
     def state(self) -> dict:
         """What the optimizer and the schedule remember; tensors are not copied."""
@@ -107,7 +149,7 @@ def make_optimizer(network: SECNN, config: TrialConfig, recorded: bool = False) 
     if recorded:
         rate = torch.tensor(rate, device=named[0][1].device)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=rate, capturable=recorded)
+    return kind(groups, lr=rate, capturable=recorded, fused=recorded or None)
 
 
 def _before_0_2(state: dict) -> dict:

@@ -91,6 +91,8 @@ PRESETS: Registry[Preset] = Registry(
             layers=(2,),
             channel_steps=(8,),
             rungs=17,
+            last=0.4,
+            epochs=400,
             max_parameters=60_000,
         ),
         (),

@@ -12,7 +12,12 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images a step; the epoch is cut into equal batches of at most this many.
+        batch_size: images a step.
+        batches: "equal" cuts the epoch into equal batches of at most `batch_size`; "full" has every
+            batch whole and leaves out the images that are over, in training others each epoch, in
+            validation the last ones.
+        image_mean, image_std: what images are normalised by, one number a channel in units where
+            255 is 1; none for the training images' own.
         optimizer: "adam", or "adamw", whose `weight_decay` does not pass through the moments
             (arXiv:1711.05101).
         weight_decay: of weights alone, not of biases and batch norms, a step and learning rate.
@@ -38,6 +43,9 @@ class Recipe:
 
     epochs: int = 300
     batch_size: int = 512
+    batches: str = "equal"
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
     optimizer: str = "adam"
     weight_decay: float = 0.0
     learning_rate: float = 2e-3

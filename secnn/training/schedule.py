@@ -20,8 +20,8 @@ class Schedule(Protocol):
         """The learning rate within `epoch`."""
         ...
 
-    def observe(self, accuracy: float) -> None:
-        """Validation accuracy after an epoch."""
+    def observe(self, accuracy: float, loss: float) -> None:
+        """Validation accuracy, in per cent, and loss after an epoch."""
         ...
 
     def asks(self, epoch: int) -> bool:
@@ -74,7 +74,7 @@ class Plateau:
         now = self.scheduled * min(1.0, left)
         return lambda through: now
 
-    def observe(self, accuracy: float) -> None:
+    def observe(self, accuracy: float, loss: float) -> None:
         better = accuracy > self.best
         self.best, self.waited = max(accuracy, self.best), 0 if better else self.waited + 1
         if self.waited >= self.recipe.patience:
@@ -145,7 +145,7 @@ class Rungs:
 
         return now
 
-    def observe(self, accuracy: float) -> None:
+    def observe(self, accuracy: float, loss: float) -> None:
         pass
 
     def asks(self, epoch: int) -> bool:

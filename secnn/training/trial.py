@@ -21,7 +21,7 @@ from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord
 from secnn.training import audit, schedule
 from secnn.training.config import TrialConfig
 from secnn.training.epoch import Metrics, evaluate
-from secnn.training.learner import Learner, place
+from secnn.training.learner import Learner, normalised, place
 from secnn.training.schedule import Schedule
 
 
@@ -53,7 +53,7 @@ class Trial:
     ) -> None:
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.data = data.to(self.device)
+        self.data = normalised(data, config).to(self.device)
         self.ladder = {} if ladder is None else ladder
         self.rungs = Rungs(self.ladder, config.targets)
         self.records: list[EpochRecord] = []
@@ -102,7 +102,7 @@ class Trial:
             evaluated = time.perf_counter()
             validated = self._expect_finite(self.learner.validate(self.data), "validation", epoch)
             finished = time.perf_counter()
-            self.schedule.observe(validated.accuracy)
+            self.schedule.observe(validated.accuracy, validated.loss)
             before, rung = self._shape(), self._rung()
             self._keep(epoch, trained, validated)
             kept = time.perf_counter()

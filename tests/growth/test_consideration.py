@@ -129,7 +129,7 @@ def test_the_paper_s_rule_decides_on_the_scores(network, scoring_set):
 
 @pytest.mark.parametrize("criterion", ["never", "random", "schedule", "layers-first"])
 def test_controls_score_nothing(criterion, network, scoring_set, monkeypatch):
-    monkeypatch.setattr(growth, "score_candidates", None)
+    monkeypatch.setattr(growth, "SCORERS", None)
     config = dataclasses.replace(CONFIG, criterion=criterion)
     considered = consider(network, config, scoring_set, [], LOSSES, seed=9)
     assert considered.current is None
@@ -222,7 +222,7 @@ def test_every_scored_candidate_has_a_record(network, scoring_set):
     [({"max_parameters": 1}, "nothing fits"), ({"plateau": 2}, "has not slowed in 2 epochs")],
 )
 def test_nothing_is_scored_in_vain(settings, why, network, scoring_set, monkeypatch):
-    monkeypatch.setattr(growth, "score_candidates", None)
+    monkeypatch.setattr(growth, "SCORERS", None)
     config = dataclasses.replace(CONFIG, **settings)
     found = consider(network, config, scoring_set, [], LOSSES, 0)
     assert (found.current, found.decision.expansion) == (None, None)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from secnn.growth.expansion import AddLayer
 from secnn.network.network import SECNN
-from secnn.training.epoch import train_epoch
+from secnn.training.epoch import Step, train_epoch
 
 
 def trained_for_a_step(network, images, labels, optimizer=None):
@@ -104,8 +104,8 @@ def test_training_goes_on(expansion, make_data):
     data = make_data(size=(16, 16))
     network = SECNN(input_channels=1, image_size=(16, 16), classes=3, channels=(4, 4, 4))
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    losses = [train_epoch(network, optimizer, data, 20, 1e-5).loss for _ in range(3)]
+    losses = [train_epoch(Step(network, optimizer, 1e-5), data, 20).loss for _ in range(3)]
     expansion.apply(network, optimizer)
-    losses += [train_epoch(network, optimizer, data, 20, 1e-5).loss for _ in range(3)]
+    losses += [train_epoch(Step(network, optimizer, 1e-5), data, 20).loss for _ in range(3)]
     assert losses[3] < losses[2] * 1.1  # Not set back.
     assert losses[5] < losses[2]

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from secnn.data import batches as drawing
 from secnn.data.batches import batches, normalize
 
 # --- normalisation ------------------------------------------------------------------------
@@ -131,3 +132,21 @@ def test_without_a_shift_the_same_images_are_drawn_as_ever(make_data):
     plain = torch.cat([x for x, _ in batches(data, 50)])
     torch.manual_seed(3)
     assert torch.equal(plain, torch.cat([x for x, _ in batches(data, 50, 0)]))
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+def test_batches_that_are_drawn_ahead_are_the_same(shift, make_data, monkeypatch):
+    """As on a GPU, sixteen at once; the last ones are fewer, and smaller."""
+    data = dataclasses.replace(make_data(flip=True))
+
+    def epoch():
+        torch.manual_seed(5)
+        return list(batches(data, 7, shift))
+
+    plain = epoch()
+    monkeypatch.setitem(drawing.AHEAD, "cpu", 16)
+    ahead = epoch()
+    assert len(plain) > 16
+    for (images, labels), (others, theirs) in zip(plain, ahead, strict=True):
+        assert torch.equal(images, others)
+        assert torch.equal(labels, theirs)

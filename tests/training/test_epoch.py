@@ -11,7 +11,7 @@ from secnn.data import batches as drawing
 from secnn.data.batches import batches, normalize
 from secnn.network import prediction
 from secnn.network.network import SECNN
-from secnn.training.epoch import evaluate, mixed, resolve_precision, train_epoch
+from secnn.training.epoch import Step, evaluate, mixed, resolve_precision, train_epoch
 
 
 def small(data, **fields):
@@ -35,7 +35,7 @@ def test_training_learns(precision, flip, make_data):
     data = make_data(flip=flip)
     network = small(data)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    metrics = [train_epoch(network, optimizer, data, 20, 1e-5, precision) for _ in range(8)]
+    metrics = [train_epoch(Step(network, optimizer, 1e-5, precision), data, 20) for _ in range(8)]
     assert metrics[-1].loss < 0.7 * metrics[0].loss
     assert metrics[-1].accuracy > 60
     validated = evaluate(network, data.validation_images, data.validation_labels, data)
@@ -49,7 +49,9 @@ def test_an_epoch_is_the_written_out_steps(make_data):
     network = small(data, dropout=0.0, head_dropout=0.0)
     twin = copy.deepcopy(network)
     torch.manual_seed(4)
-    metrics = train_epoch(network, torch.optim.Adam(network.parameters(), lr=1e-2), data, 50, l1)
+    metrics = train_epoch(
+        Step(network, torch.optim.Adam(network.parameters(), lr=1e-2), l1), data, 50
+    )
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-2)
     torch.manual_seed(4)
     losses, hits, count = 0.0, 0, 0
@@ -89,7 +91,7 @@ def test_the_penalty_s_gradient_is_its_weight_times_the_sign(make_data):
         with pytest.MonkeyPatch.context() as patch:
             exact = lambda images, data: normalize(images, data).double()  # noqa: E731
             patch.setattr(drawing, "normalize", exact)
-            train_epoch(network, optimizer, data, 1000, l1)
+            train_epoch(Step(network, optimizer, l1), data, 1000)
         found.append(optimizer.gradients)
     for without, penalised, parameter in zip(*found, network.parameters(), strict=True):
         # The loss is in float32, the same in both.
@@ -101,7 +103,7 @@ def test_the_penalty_s_gradient_is_its_weight_times_the_sign(make_data):
 def test_every_epoch_starts_in_training_mode(make_data):
     data = make_data()
     network = small(data).eval()
-    train_epoch(network, torch.optim.SGD(network.parameters(), lr=0.0), data, 60, 0.0)
+    train_epoch(Step(network, torch.optim.SGD(network.parameters(), lr=0.0), 0.0), data, 60)
     assert network.training
 
 
@@ -111,7 +113,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_statistics(make_data):
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(lambda m, args, out, n=name: seen.update({n: out.dtype}))
-    train_epoch(network, torch.optim.Adam(network.parameters()), data, 60, 1e-5, "bfloat16")
+    train_epoch(Step(network, torch.optim.Adam(network.parameters()), 1e-5, "bfloat16"), data, 60)
     assert set(seen.values()) == {torch.bfloat16}
     evaluate(network, data.test_images, data.test_labels, data)
     assert set(seen.values()) == {torch.float32}
@@ -136,7 +138,7 @@ def test_precision():
 def test_evaluation_in_batches_is_evaluation_in_one_go(batch, make_data, monkeypatch):
     data = make_data()
     network = small(data)
-    train_epoch(network, torch.optim.Adam(network.parameters()), data, 20, 0.0)
+    train_epoch(Step(network, torch.optim.Adam(network.parameters()), 0.0), data, 20)
     monkeypatch.setitem(prediction.EVALUATION_BATCH, "cpu", batch)
     metrics = evaluate(network, data.test_images, data.test_labels, data)
     with torch.no_grad():

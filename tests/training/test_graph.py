@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from secnn import TrialConfig, load_dataset
+from secnn import AddLayer, TrialConfig, load_dataset
+from secnn.data.batches import normalize
 from secnn.training.graph import WARM_UP, CudaGraph, EagerGraph, ReplayedStep
+from secnn.training.learner import choose_graph
 from secnn.training.trial import Trial
 
 CONFIG = TrialConfig(
@@ -93,3 +95,37 @@ def test_a_cuda_graph_trains_as_eager_does(digits):
     )
     assert second.learner.graph is CudaGraph
     assert first.step().train_loss == pytest.approx(second.step().train_loss, rel=1e-2)
+
+
+def test_a_recording_is_kept_until_what_it_froze_changes(digits, monkeypatch):
+    """A slope that is annealed and a network that grows are recorded anew; an epoch more is not."""
+    MADE.clear()
+    monkeypatch.setattr("secnn.training.learner.EagerGraph", Log)
+    config = dataclasses.replace(CONFIG, kernel="graph", criterion="never", dropout=0.0)
+    learner = Trial(config, digits, "cpu").learner
+    counts = []
+
+    def epoch():
+        learner.train(digits, lambda through: 1e-3)
+        counts.append(len(MADE))
+
+    epoch(), epoch()
+    AddLayer(0).apply(learner.network, learner.optimizer, normalize(digits.train_images, digits))
+    epoch(), epoch()
+    learner.network.anneal_slopes(2)
+    epoch()
+    assert counts == [2, 2, 4, 4, 6]  # Two sizes of batches each time.
+
+
+@pytest.mark.parametrize(
+    "kernel, device, expected",
+    [
+        ("auto", "cuda", CudaGraph),
+        ("graph", "cuda", CudaGraph),
+        ("reference", "cuda", None),
+        ("auto", "cpu", None),
+        ("graph", "cpu", EagerGraph),
+    ],
+)
+def test_steps_are_recorded_on_a_gpu_unless_plain_pytorch_is_asked_for(kernel, device, expected):
+    assert choose_graph(kernel, torch.device(device)) is expected

@@ -13,7 +13,7 @@ def rates(accuracies, patience, restart_after=(), **recipe):
     for epoch, accuracy in enumerate(accuracies):
         found.append(schedule.rate(epoch + 1)(0.0))
         assert schedule.rate(epoch + 1)(0.9) == found[-1]
-        schedule.observe(accuracy)
+        schedule.observe(accuracy, loss=1.0)
         schedule.go_on(epoch + 1, grown=epoch in restart_after, grows=True)
     return found
 
@@ -69,7 +69,7 @@ def test_a_restored_schedule_goes_on_as_the_first():
     accuracies = [50.0, 40.0, 60.0, 30.0, 30.0, 30.0, 30.0]
     first, other = (Plateau(Recipe(patience=2), cooldown=1) for _ in range(2))
     for epoch, accuracy in enumerate(accuracies, 1):
-        first.observe(accuracy)
+        first.observe(accuracy, loss=1.0)
         first.go_on(epoch, grown=epoch == 3, grows=True)
         other = Plateau(Recipe(patience=2), cooldown=1)
         other.restore(first.state())

@@ -1,0 +1,31 @@
+"""What a worker stores and reports, and when."""
+
+import math
+
+import pytest
+
+from secnn import Trial, TrialConfig, load_dataset
+from secnn.study import worker
+from secnn.study.store import TrialStore
+
+CONFIG = TrialConfig(epochs=3, criterion="never", channels=(4, 4, 4), batch_size=128)
+
+
+@pytest.mark.parametrize("pause, stored", [(0.0, [1, 2, 3]), (math.inf, [1, 3])])
+def test_quick_epochs_are_stored_now_and_then_and_the_last_one_always(
+    pause, stored, first, tmp_path, monkeypatch
+):
+    reported = []
+    monkeypatch.setattr(worker.tune, "report", lambda row: reported.append(row["epoch"]))
+    monkeypatch.setitem(worker.PAUSE, "cpu", pause)
+    data = first(load_dataset("digits"), 300)
+    trial, store = Trial(CONFIG, data, "cpu"), TrialStore(tmp_path, "key", {})
+    store.fence.acquire()
+    worker.run_stored(trial, store)
+    store.fence.release()
+    assert reported == stored
+    assert store.done
+    # The last file holds all epochs, also those that were not stored by themselves.
+    again = Trial(CONFIG, data, "cpu")
+    store.resume(again)
+    assert [r.epoch for r in again.records] == [1, 2, 3]
