@@ -1,1 +1,7 @@
-"""From a study's logs to its tables and figures; needs neither PyTorch nor Ray."""
+"""Reads a study's logs to its tables and figures; needs neither PyTorch nor Ray."""
+
+import os
+
+# Figures go to files. A notebook's kernel names a backend of its own here, which need not be
+# installed, and Matplotlib refuses to be imported then.
+os.environ["MPLBACKEND"] = "agg"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import secnn.analysis  # noqa: F401  It chooses the backend, before Matplotlib comes.
+
+# isort: split
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -12,8 +16,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from secnn.analysis.figures import (
+    MARKERS,
+    NAMES,
+    OTHER_MARKER,
+    Options,
+    add_options,
+    frame,
+    plain,
+    save,
+    styled,
+)
 from secnn.analysis.logs import Study, StudyError, command, read_log
-from secnn.analysis.plot_growth import MARKERS, OTHER_MARKER, save, title
+from secnn.analysis.stats import bootstrap_interval, spearman
 from secnn.commands import Parser
 
 MEASURES = (
@@ -34,8 +49,7 @@ NOTES = (
     "whatever they are. See the row epoch.",
     "Predictions in nats are off by orders of magnitude unless --fisher is exact.",
 )
-RESAMPLES = 1000
-LINEAR = 1e-3
+LINEAR = 1e-2
 """Nats around 0 within which the figure's axes are linear, if something in it is not above 0."""
 
 
@@ -44,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(
         "plot calibration", description="What expansions promised and what they brought."
     )
+    add_options(parser)
     return command(parser, calibrate, arguments)
 
 
@@ -61,7 +76,14 @@ def calibrate(study: Study, asked: argparse.Namespace) -> None:
 
 
 def plot_calibration(study: Study, asked: argparse.Namespace) -> None:
-    """Write the figure to OUT/analysis.
+    """Write the figure to OUT/analysis; errors as for `calibration_figure`."""
+    options = Options.of(asked)
+    save(calibration_figure(study, options), study, "calibration", options)
+
+
+@styled
+def calibration_figure(study: Study, options: Options) -> Figure:
+    """The figure.
 
     Raises:
         StudyError: see `realised`; or no expansion was scored.
@@ -69,12 +91,12 @@ def plot_calibration(study: Study, asked: argparse.Namespace) -> None:
     scored = realised(study).dropna(subset=["predicted_reduction"])
     if scored.empty:
         raise StudyError(f"{study.folder}: the expansions that were made had no scores")
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    figure = options.figure(1.5 if options.narrow else 0.8)
     axes = figure.subplots()
-    title(axes, study, "Calibration")
     draw(axes, scored)
-    figure.legend(loc="outside right center", fontsize=8)
-    save(figure, study, "calibration")
+    marks = axes.get_legend_handles_labels()[0]
+    frame(figure, study, "What expansions promised and brought", options, marks, columns=3)
+    return figure
 
 
 def realised(study: Study) -> pd.DataFrame:
@@ -129,29 +151,10 @@ def within(values: np.ndarray) -> float:
     return float(np.average(known[:, 0], weights=known[:, 1])) if len(known) else float("nan")
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """ρ, Pearson's correlation of the ranks, equal values sharing their mean rank; nan where either
-    does not vary."""
-    a, b = (_ranks(v) - (len(v) + 1) / 2 for v in (x, y))
-    size = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / size) if size > 0 else float("nan")
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
-
-
 def interval(points: pd.DataFrame, measure: str, outcome: str) -> tuple[float, float]:
-    """95 % percentile interval of `within` over resampled trials, as expansions of one trial are
-    alike; nan from fewer than 2 trials."""
+    """95 % bootstrap interval of `within` over trials, as expansions of one trial are alike."""
     groups = [g[["nth", measure, outcome]].to_numpy(float) for _, g in points.groupby("trial")]
-    if len(groups) < 2:
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(0).integers(len(groups), size=(RESAMPLES, len(groups)))
-    values = [within(np.concatenate([groups[i] for i in draw])) for draw in draws]
-    known = [v for v in values if not np.isnan(v)]
-    return tuple(np.percentile(known, [2.5, 97.5])) if known else (float("nan"),) * 2
+    return bootstrap_interval(groups, lambda drawn: within(np.concatenate(drawn)))
 
 
 def _shown(value: float) -> str:
@@ -168,10 +171,10 @@ def draw(axes: Axes, points: pd.DataFrame) -> None:
             alike[REALISED],
             color=mpl.colormaps["viridis"](0.9 * (nth - 1) / max(1, last - 1)),
             marker=MARKERS.get(kind, OTHER_MARKER),
-            s=24,
+            s=12,
             alpha=0.8,
             linewidths=0,
-            label=f"expansion {nth} of a trial: {kind} ({len(alike)})",
+            label=f"expansion {nth}: {NAMES.get(kind, kind)} ({len(alike)})",
         )
     both = points[["predicted_reduction", REALISED]]
     ends = [both.min(axis=None), both.max(axis=None)]
@@ -179,9 +182,10 @@ def draw(axes: Axes, points: pd.DataFrame) -> None:
     scale = {"value": "log"} if ends[0] > 0 else {"value": "symlog", "linthresh": LINEAR}
     axes.set_xscale(**scale)
     axes.set_yscale(**scale)
-    axes.set_xlabel("predicted reduction of the loss (nats)\n" + NOTES[-1])
-    axes.set_ylabel("reduction of the validation loss over the cooldown (nats)")
-    axes.grid(alpha=0.25)
+    plain(axes.xaxis)
+    plain(axes.yaxis)
+    axes.set_xlabel("predicted reduction of the loss (nats)\n" + textwrap.fill(NOTES[-1], 45))
+    axes.set_ylabel("what the validation loss fell by (nats)")
 
 
 if __name__ == "__main__":

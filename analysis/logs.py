@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from secnn.commands import Parser, program, unread
+from secnn.files import FileError
+from secnn.store import forms, record
 
-FORMAT = 1
-NEEDED = {
-    "epochs": {"epoch": int, "parameters": int, "val_accuracy": float, "expansion": object},
-    "trials": {"test_accuracy": float},
+KINDS = {
+    "epochs": record.EpochRecord,
+    "expansions": record.ExpansionRecord,
+    "trials": record.TrialRecord,
 }
-"""The columns of each log that the analysis cannot do without, and their types if it is empty."""
+"""Folder of logs/ → what a row of its files is."""
 
 CIFAR10 = {
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -32,7 +32,7 @@ VALIDATION = {
 }
 
 
-class StudyError(ValueError):
+class StudyError(FileError):
     """A folder that cannot be analysed; one line says why."""
 
 
@@ -146,24 +146,17 @@ def read_study(folder: Path) -> Study:
     """The study in `folder`, with what is logged by now.
 
     Raises:
-        StudyError: there is no study, it is damaged, or it has not logged an epoch (yet).
+        StudyError: there is no study, or it has not logged an epoch (yet).
+        FileError: one of its files is damaged.
     """
     about = _about(folder)
-    try:
-        retrained = about.get("retrain", {})
-        trials = [
-            _trial(folder, key, _started(folder, key, config), retrained.get(key))
-            for key, config in about["trials"].items()
-        ]
-        study = Study(
-            folder,
-            about["preset"],
-            {"name": about["dataset"]["name"], "validation": "held-out", **about["dataset"]},
-            _reference(about, trials),
-            trials,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"{folder}/study.json is not that of a study ({error!r})") from None
+    retrained = about.get("retrain", {})
+    trials = [
+        _trial(folder, key, forms.started(folder, key, settings), retrained.get(key))
+        for key, settings in about["trials"].items()
+    ]
+    dataset = {"validation": "held-out", **about["dataset"]}
+    study = Study(folder, about["preset"], dataset, _reference(about, trials), trials)
     if not any(len(t.epochs) for t in trials):
         raise StudyError(f"{folder}: {_why_nothing(folder, trials)}")
     return study
@@ -173,22 +166,13 @@ def read_log(folder: Path, kind: str, key: str) -> pd.DataFrame:
     """The rows of trial `key` in `folder`/logs/`kind`; none if it has not been written yet.
 
     Raises:
-        StudyError: the file cannot be read, or lacks a column in `NEEDED`.
+        FileError: the file cannot be read, see `secnn.store.record.read`.
     """
-    path, needed = folder / "logs" / kind / f"{key}.parquet", NEEDED.get(kind, {})
     try:
-        # An open file, not a path: of that Arrow would read partitions, `tau=2`, into columns.
-        with open(path, "rb") as file:
-            rows = pq.read_table(file).to_pandas()
+        rows = record.read(folder / "logs" / kind / f"{key}.parquet", KINDS[kind])
     except FileNotFoundError:
-        return pd.DataFrame({name: pd.Series(dtype=type_) for name, type_ in needed.items()})
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise StudyError(f"{path} cannot be read: {reason}; remove it to leave it out") from None
-    missing = [name for name in needed if name not in rows]
-    if missing:
-        raise StudyError(f"{path} has no column {missing[0]}; remove it to leave it out")
-    return rows
+        rows = record.schema(KINDS[kind]).empty_table()
+    return rows.to_pandas()
 
 
 def newest_study(runs: Path = Path("runs")) -> Path:
@@ -220,7 +204,7 @@ def command(
         sys.stdout.flush()
     except BrokenPipeError:
         return unread()
-    except (StudyError, OSError) as error:
+    except (FileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -232,13 +216,7 @@ def _about(folder: Path) -> dict:
     if not path.is_file():
         missing = "holds no study.json" if folder.is_dir() else "is not a folder"
         raise StudyError(f"{folder} {missing}: expected a study's results folder")
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read ({error})") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT or not about.get("trials"):
-        raise StudyError(f"{path} is not that of a study in format {FORMAT}")
-    return about
+    return forms.read(forms.Study, path, "restore it, or name another study")
 
 
 def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Trial:
@@ -252,21 +230,13 @@ def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Tria
     return Trial(key, setting, seed, planned, epochs, len(end) > 0, accuracy)
 
 
-def _started(folder: Path, key: str, config: dict) -> dict:
-    """What the trial was started with: study.json does not know it yet of a retrained one."""
-    try:
-        return json.loads((folder / "trials" / key / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return config
-
-
 def _why_nothing(folder: Path, trials: list[Trial]) -> str:
     """Why no epoch is logged: failed trials, and the first one's reason, or that it is early."""
     errors = [folder / "trials" / t.key / "ERROR" for t in trials]
     failed = [path for path in errors if path.is_file()]
     if not failed:
         return "no epoch is logged yet; wait for the first one or name another study"
-    reason = " ".join(failed[0].read_text(encoding="utf-8").split())
+    reason = " ".join(failed[0].read_text(encoding="utf-8", errors="replace").split())[:1000]
     return f"{len(failed)} of {len(trials)} trials failed before an epoch was logged: {reason}"
 
 

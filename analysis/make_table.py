@@ -6,41 +6,36 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from secnn.analysis.logs import Study, Trial, command
+from secnn.analysis.published import paper_table
+from secnn.analysis.stats import Reached, Spread, spread
 from secnn.analysis.summary import (
     BEST,
     EXPANSIONS,
     FINAL_PARAMETERS,
     PARAMETERS_AT_BEST,
     TEST,
-    Spread,
     measures,
     parameters_at,
-    spread,
+    reaching,
 )
+from secnn.analysis.tables import Table, latex, markdown
 from secnn.commands import Parser
 from secnn.files import replacing
 
-PAPER = Path(__file__).with_name("paper_table.csv")
 NOTE = (
-    "sd: sample standard deviation over seeds. k of n: the mean is over the k of n trials that "
-    "have the value. Paper: arXiv:2401.05686, 5 trials on CIFAR-10, where validation is the test "
-    "set; mean (lowest–highest)."
+    "Of each size the network counts that the trial keeps: that of the last epoch at that size, or "
+    "the best one where sizes are not finished (schedule plateau). sd: sample standard deviation "
+    "over seeds. k of n: k of n trials have the value. If some did not reach a target, the median "
+    "is that of Kaplan and Meier, which counts them as needing more than their largest network."
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A caption, column heads and rows of text; the first column names the rows."""
-
-    caption: str
-    head: list[str]
-    rows: list[list[str]]
+PAPER_NOTE = (
+    "Paper: arXiv:2401.05686, 5 trials on CIFAR-10, where validation is the test set; mean "
+    "(lowest–highest)."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,14 +68,13 @@ def percentage(text: str) -> float:
 def make_table(study: Study, asked: argparse.Namespace) -> None:
     """Write the tables to OUT/analysis, then print them: whoever reads may go, as `head` does."""
     targets = list(dict.fromkeys(asked.targets))
-    seeds, paper = study.settings[study.reference], paper_table()
-    tables = [seeds_table(study, seeds, targets, paper), settings_table(study)]
-    text = markdown(study, tables)
+    tables = [seeds_table(study, targets), settings_table(study)]
+    text = markdown(study, tables, note(study))
     files = {
         "table.md": text,
-        "table.csv": seeds_csv(study, seeds, targets, paper),
+        "table.csv": seeds_csv(study, targets),
         "settings.csv": settings_csv(study, targets),
-        "table.tex": latex(study, tables),
+        "table.tex": latex(study, tables, note(study)),
     }
     for name, content in files.items():
         with replacing(study.folder / "analysis" / name) as temporary:
@@ -89,27 +83,26 @@ def make_table(study: Study, asked: argparse.Namespace) -> None:
     print(f"Written to {study.folder / 'analysis'}: {', '.join(files)}")
 
 
-def paper_table() -> pd.DataFrame:
-    """The paper's five trials by metric, without their mean."""
-    return pd.read_csv(PAPER, index_col="metric").drop(columns="mean")
+def note(study: Study) -> str:
+    """What the tables need to be read."""
+    return f"{NOTE} {PAPER_NOTE}" if study.is_cifar10 else NOTE
 
 
-def seeds_table(
-    study: Study, seeds: list[Trial], targets: Sequence[float], paper: pd.DataFrame
-) -> Table:
-    """A row a metric; a column a seed of the reference, their mean ± sd, and the paper's."""
+def seeds_table(study: Study, targets: Sequence[float]) -> Table:
+    """A row a metric; a column a seed of the reference, their mean ± sd, and, of a study of
+    CIFAR-10, the paper's."""
+    seeds, paper = study.settings[study.reference], paper_table()
     columns = [measures(t, targets) for t in seeds]
-    beside = "paper" if study.is_cifar10 else f"paper (CIFAR-10, not {study.dataset['name']})"
     rows = [
         [
             metric,
             *(seed_cell(metric, c[metric], t) for c, t in zip(columns, seeds, strict=True)),
-            spread_cell(metric, spread([c[metric] for c in columns]), seeds),
-            paper_cell(metric, paper),
+            over_seeds(metric, [c[metric] for c in columns], seeds, targets),
+            *([paper_cell(metric, paper)] if study.is_cifar10 else []),
         ]
         for metric in seed_metrics(targets)
     ]
-    head = ["", *map(seed_head, seeds), "mean ± sd", beside]
+    head = ["", *map(seed_head, seeds), "mean ± sd", *(["paper"] if study.is_cifar10 else [])]
     return Table(f"Reference: {study.reference}", head, rows)
 
 
@@ -171,6 +164,22 @@ def spread_cell(metric: str, values: Spread, trials: list[Trial]) -> str:
     return cell if values.k == values.n else f"{cell} ({values.k} of {values.n})"
 
 
+def over_seeds(metric: str, values: list, trials: list[Trial], targets: Sequence[float]) -> str:
+    """The cell of all seeds together; of a target that some did not reach, the median."""
+    target = next((t for t in targets if parameters_at(t) == metric), None)
+    found = spread(values)
+    if target is None or found.k in (0, found.n):
+        return spread_cell(metric, found, trials)
+    return median_cell(reaching(trials, target))
+
+
+def median_cell(found: Reached) -> str:
+    """The median of what is censored: `median 11,360 (3 of 5)`, or what it is at least."""
+    known = math.isfinite(found.median)
+    text = f"{found.median:,.0f}" if known else f"> {found.tried:,.0f}"
+    return f"median {text} ({found.cost.k} of {found.cost.n})"
+
+
 def paper_cell(metric: str, paper: pd.DataFrame) -> str:
     """The paper's mean and range."""
     if metric not in paper.index:
@@ -180,74 +189,30 @@ def paper_cell(metric: str, paper: pd.DataFrame) -> str:
     return f"{mean} ({low}–{high})"
 
 
-def markdown(study: Study, tables: list[Table]) -> str:
-    """The tables under what no output may leave out."""
-    lines = [*(f"> **{mark}**\n" for mark in study.marks), f"{study.description}.\n"]
-    for table in tables:
-        lines += [f"**{table.caption}**\n", *pipe_table(table), ""]
-    return "\n".join([*lines, NOTE]) + "\n"
-
-
-def pipe_table(table: Table) -> list[str]:
-    """The lines of a Markdown table, its columns aligned for a terminal."""
-    cells = [[c.replace("|", r"\|") for c in row] for row in (table.head, *table.rows)]
-    widths = [max(2, *map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    lines = [[r[0].ljust(widths[0]), *map(str.rjust, r[1:], widths[1:])] for r in cells]
-    return [f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])]
-
-
-def latex(study: Study, tables: list[Table]) -> str:
-    """The tables for LaTeX; needs the package booktabs."""
-    remarks = ". ".join([*study.marks, study.description])
-    parts = ["% needs \\usepackage{booktabs}"]
-    for table in tables:
-        lines = [" & ".join(map(escape, row)) + r" \\" for row in (table.head, *table.rows)]
-        parts += [
-            r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{{escape(f'{table.caption}. {remarks}. {NOTE}')}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
-            *(r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"),
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    return "\n".join(parts) + "\n"
-
-
-SPECIAL = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "τ": r"$\tau$",
-    "λ": r"$\lambda$",
-    "±": r"$\pm$",
-    "–": "--",
-}
-
-
-def escape(text: str) -> str:
-    """`text` with LaTeX's special characters replaced."""
-    return text.translate(str.maketrans(SPECIAL))
-
-
-def seeds_csv(
-    study: Study, seeds: list[Trial], targets: Sequence[float], paper: pd.DataFrame
-) -> str:
+def seeds_csv(study: Study, targets: Sequence[float]) -> str:
     """The table of seeds, numbers unrounded."""
-    columns = [measures(t, targets) for t in seeds]
-    rows = []
+    seeds, paper = study.settings[study.reference], paper_table()
+    columns, rows = [measures(t, targets) for t in seeds], []
     for metric in seed_metrics(targets):
         cells = {
             seed_head(t): seed_cell(metric, None, t) if c[metric] is None else c[metric]
             for c, t in zip(columns, seeds, strict=True)
         }
-        published = paper.loc[metric] if metric in paper.index else pd.Series(dtype=float)
-        printed = {"mean": published.mean(), "min": published.min(), "max": published.max()}
-        beside = {f"paper_{name}": value for name, value in printed.items()}
-        rows.append({"metric": metric, **cells, **statistics(columns, metric), **beside})
+        row = {"metric": metric, **cells, **statistics(columns, metric), **medians(seeds, metric)}
+        rows.append(row | (published(metric, paper) if study.is_cifar10 else {}))
     return _csv(study, rows)
+
+
+def medians(trials: list[Trial], metric: str) -> dict[str, float]:
+    """The median that counts those which did not reach the target, of such metrics."""
+    words = metric.split("% validation")[0].split()
+    return {"median": reaching(trials, float(words[-1])).median} if "% val" in metric else {}
+
+
+def published(metric: str, paper: pd.DataFrame) -> dict[str, float]:
+    """The paper's mean and range."""
+    row = paper.loc[metric] if metric in paper.index else pd.Series(dtype=float)
+    return {"paper_mean": row.mean(), "paper_min": row.min(), "paper_max": row.max()}
 
 
 def settings_csv(study: Study, targets: Sequence[float]) -> str:
@@ -264,8 +229,9 @@ def settings_csv(study: Study, targets: Sequence[float]) -> str:
 
 
 def statistics(columns: list[dict], metric: str) -> dict[str, float]:
-    """Mean, sd, and how many of how many trials have a value."""
-    return vars(spread([c[metric] for c in columns]))
+    """Mean, sd, how many of how many trials have a value, and the mean's 95 % interval."""
+    found = vars(spread([c[metric] for c in columns]))
+    return {{"low": "low_95", "high": "high_95"}.get(k, k): v for k, v in found.items()}
 
 
 def _csv(study: Study, rows: list[dict]) -> str:

@@ -2,176 +2,249 @@
 
 from __future__ import annotations
 
+import secnn.analysis  # noqa: F401  It chooses the backend, before Matplotlib comes.
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from secnn.analysis.logs import Setting, Study, Trial, command
-from secnn.analysis.make_table import paper_table
-from secnn.analysis.plot_growth import colours, parameter_axis, save, title
-from secnn.analysis.summary import (
-    BEST,
-    PARAMETERS_AT_BEST,
-    best_epoch,
-    best_of_sizes,
-    networks,
-    pareto_front,
+from secnn.analysis.figures import (
+    LINES,
+    Options,
+    add_options,
+    frame,
+    halo,
+    margin,
+    parameter_axis,
+    save,
+    styled,
 )
+from secnn.analysis.logs import Setting, Study, StudyError, Trial, command
+from secnn.analysis.palette import PUBLISHED, colours
+from secnn.analysis.published import baselines, paper_networks
+from secnn.analysis.stats import band
+from secnn.analysis.summary import COSTS, best_epoch, ladder, networks, pareto_front
 from secnn.commands import Parser
 
-BASELINES = Path(__file__).with_name("baselines.csv")
-UNVERIFIED = ("secondary", "leaderboard copy")
-"""Baselines whose figures were not read at their source."""
+OTHERS = "black"
+"""Of the names of published networks."""
+ABOUT_CIFAR = "The paper and the published networks are about CIFAR-10: not drawn."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = Parser("plot pareto", description="Accuracy against parameters of a study.")
+    parser.add_argument(
+        "--against",
+        choices=COSTS,
+        default="parameters",
+        help="what networks cost (parameters); multiply-adds are of one image",
+    )
+    parser.add_argument(
+        "--no-baselines",
+        dest="baselines",
+        action="store_false",
+        help="the study alone, without the paper and published networks",
+    )
+    add_options(parser)
     return command(parser, plot_pareto, arguments)
 
 
 def plot_pareto(study: Study, asked: argparse.Namespace) -> None:
     """Draw the figure, write it to OUT/analysis and print the Pareto front."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    axes, front = figure.subplots(), pareto_front(networks(study))
-    title(axes, study, "Accuracy against parameters")
-    handles = draw_study(axes, study, front)
-    published = draw_published(axes) if study.is_cifar10 else None
-    parameter_axis(axes.xaxis)
-    axes.set_xlabel("parameters")
-    others = "" if published is None else "; of published networks, on test images"
-    axes.set_ylabel(f"validation accuracy (%), best epoch of each size{others}")
-    axes.grid(alpha=0.25)
-    if published is not None:
-        handles += published_legend()
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
-    if published is not None:
-        place_labels(figure, axes, published)
-    else:
-        print("The paper and the baselines are about CIFAR-10: not drawn.")
-    save(figure, study, "pareto")
-    shown = front[["parameters", "val_accuracy", "epoch", "trial"]]
-    print("Pareto front:", shown.to_string(index=False, float_format="{:.2f}".format), sep="\n")
+    options = Options.of(asked)
+    figure = pareto_figure(study, options)
+    if options.baselines and not study.is_cifar10:
+        print(ABOUT_CIFAR)
+    name = "pareto" if options.against == "parameters" else f"pareto-{options.against}"
+    save(figure, study, name, options)
+    shown = pareto_front(networks(study), options.against)
+    shown = shown[[options.against, "val_accuracy", "epoch", "trial"]]
+    print("Pareto front:", shown.to_string(index=False, float_format=_number), sep="\n")
 
 
-def draw_study(axes: Axes, study: Study, front: pd.DataFrame) -> list[Line2D]:
-    """Every trial's trajectory and the study's Pareto front; the legend's entries."""
-    colour = colours(study)
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+@styled
+def pareto_figure(study: Study, options: Options) -> Figure:
+    """The figure.
+
+    Raises:
+        StudyError: no network is finished yet, or its multiply-adds were not logged.
+    """
+    points, cost = networks(study), options.against
+    if points[cost].notna().sum() == 0:
+        raise StudyError(_why_nothing(study, points, cost))
+    figure = options.figure(1.2 if options.narrow else 0.75)
+    axes = figure.subplots()
+    ends = draw_study(axes, study, cost)
+    fit_axes(axes, points[cost], points["val_accuracy"])
+    axes.set_xlabel(COSTS[cost])
+    axes.set_ylabel("validation accuracy (%)")
+    named = [ends]
+    if options.baselines and study.is_cifar10:
+        named.append(draw_published(axes, cost))
+    marks = legend(study, len(named) > 1)
+    frame(figure, study, f"Accuracy against {cost}", options, marks, columns=2)
+    place_labels(figure, axes, pd.concat(named, ignore_index=True))
+    return figure
+
+
+def _why_nothing(study: Study, points: pd.DataFrame, cost: str) -> str:
+    if len(points):
+        return f"{study.folder}: its logs hold no {cost}; plot it --against parameters"
+    return f"{study.folder}: no size is finished yet; wait for the first, or name another study"
+
+
+def draw_study(axes: Axes, study: Study, cost: str) -> pd.DataFrame:
+    """Every setting's ladders, the reference's with the band of its mean; the ends to be named."""
+    colour, ends = colours(study), []
     for setting, trials in reversed(study.settings.items()):
         for trial in trials:
-            draw_trial(axes, trial, colour[setting])
-    style = {"color": "black", "lw": 1.8, "marker": "o", "ms": 4, "mfc": "white", "zorder": 5}
-    x, y = front["parameters"], front["val_accuracy"]
-    axes.plot(x, y, drawstyle="steps-post", **style)
-    settings = [_entry(s, colour[s]) for s in study.settings]
+            draw_trial(axes, trial, colour[setting], cost)
+        draw_mean(axes, study, setting, colour[setting], cost)
+        rows = mean_ladder(trials, cost)
+        if len(rows):
+            ends.append((str(setting), *rows[-1, :2], colour[setting]))
+    # The reference is named first, while there is room.
+    columns = ["name", cost, "val_accuracy", "colour"]
+    return pd.DataFrame(reversed(ends), columns=columns).assign(radius=4)
+
+
+def draw_trial(axes: Axes, trial: Trial, colour: str, cost: str) -> None:
+    """The trajectory, faint; a dot a finished network; a cross at the test accuracy of the best."""
+    rows, path = ladder(trial), trial.epochs
+    if cost not in rows:
+        return
+    x = path["flops"] / 2 if cost == "multiply-adds" else path[cost]
+    axes.plot(x, path["val_accuracy"], color=colour, lw=0.4, alpha=0.2, zorder=1)
+    axes.scatter(rows[cost], rows["val_accuracy"], color=colour, s=5, alpha=0.8, lw=0, zorder=3)
+    best = best_epoch(path)
+    if trial.test_accuracy is not None and best is not None:
+        size = x[best.name]
+        axes.scatter(size, trial.test_accuracy, color=colour, marker="x", s=14, lw=0.8, zorder=4)
+
+
+def draw_mean(axes: Axes, study: Study, setting: Setting, colour: str, cost: str) -> None:
+    """The mean ladder of the setting's seeds, and of several the band of its 95 % interval."""
+    rows = mean_ladder(study.settings[setting], cost)
+    reference = setting == study.reference
+    line = {"lw": 2 if reference else 1, "ls": LINES[study.family(setting)]}
+    axes.plot(rows[:, 0], rows[:, 1], color=colour, zorder=5 if reference else 2, **line)
+    if len(rows) and not np.isnan(rows[:, 2]).all():
+        x, low, high = rows[:, 0], rows[:, 2], rows[:, 3]
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
+
+
+def mean_ladder(trials: Sequence[Trial], cost: str) -> np.ndarray:
+    """`secnn.analysis.stats.band` of the ladders of those that are finished, or, if fewer than two
+    are, of all that have begun."""
+    done = [t for t in trials if t.finished]
+    taken = [ladder(t) for t in (done if len(done) > 1 else trials)]
+    known = [rows.dropna(subset=[cost]).sort_values(cost) for rows in taken if cost in rows]
+    return band([(rows[cost], rows["val_accuracy"]) for rows in known if len(rows)])
+
+
+def fit_axes(axes: Axes, costs: pd.Series, accuracies: pd.Series) -> None:
+    """Limits that the study's own finished networks ask for, with room for what is above them."""
+    low, high = costs.min(), costs.max()
+    room = margin(low, high)
+    axes.set_xlim(low / room, high * max(room, 1.25))
+    bottom, top = accuracies.min(), accuracies.max()
+    room = max(1.0, 0.08 * (top - bottom))
+    axes.set_ylim(bottom - room, min(100.5, top + 3 * room))
+    left, right = axes.get_xlim()
+    parameter_axis(axes.xaxis)
+    axes.set_xlim(left, right)
+
+
+def draw_published(axes: Axes, cost: str) -> pd.DataFrame:
+    """The paper's networks and those of others that the axes have room for, hollow where the figure
+    was not read at its source; what is to be named, the front first."""
+    others, paper = (within(axes, rows, cost) for rows in (baselines(), paper_networks()))
+    look = {"s": 14, "marker": "D", "edgecolors": PUBLISHED, "lw": 0.7, "zorder": 2}
+    for rows, face in ((others[others["read"]], PUBLISHED), (others[~others["read"]], "none")):
+        axes.scatter(rows[cost], rows["val_accuracy"], facecolors=face, **look)
+    star = {"s": 70, "marker": "*", "color": "gold", "edgecolors": "black", "lw": 0.6, "zorder": 6}
+    axes.scatter(paper[cost], paper["val_accuracy"], **star)
+    best = pareto_front(others, cost)
+    points = pd.concat([paper.assign(radius=5), best, others.drop(best.index)])
+    points = points.fillna({"radius": 4}).assign(colour=OTHERS)
+    return points[["name", cost, "val_accuracy", "colour", "radius"]]
+
+
+def within(axes: Axes, rows: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The rows on the axes' range of costs; the range of accuracies is widened to hold them."""
+    left, right = axes.get_xlim()
+    rows = rows[rows[cost].between(left, right)]
+    bottom, top = axes.get_ylim()
+    highest, lowest = rows["val_accuracy"].max(), rows["val_accuracy"].min()
+    axes.set_ylim(np.nanmin([bottom, lowest - 1]), np.nanmax([top, highest + 1]))
+    return rows
+
+
+def legend(study: Study, published: bool) -> list[Line2D]:
+    """Entries for the marks; the lines are named where they end."""
     grey = {"color": "grey", "ls": ""}
+    several = len(study.settings[study.reference]) > 1
+    dot = "a finished network" + (", line: mean over seeds, band: 95 %" if several else "")
+    entries = [Line2D([], [], **grey, marker="o", ms=3, label=dot)]
+    if any(t.test_accuracy is not None for t in study.trials):
+        label = "test accuracy of a trial's best epoch"
+        entries.append(Line2D([], [], **grey, marker="x", ms=4, label=label))
+    if not published:
+        return entries
+    diamond = {"color": PUBLISHED, "marker": "D", "ms": 4, "ls": ""}
+    star = {"color": "gold", "mec": "black", "mew": 0.6, "marker": "*", "ms": 8, "ls": ""}
     return [
-        *settings,
-        Line2D([], [], **grey, marker="o", ms=4, label="on its trial's Pareto front"),
-        Line2D([], [], **grey, marker="x", ms=6, label="test accuracy of a trial's best"),
-        Line2D([], [], **style, label="Pareto front of the study"),
-    ]
-
-
-def draw_trial(axes: Axes, trial: Trial, colour: tuple) -> None:
-    """A line through the best epoch of each size, dots on its Pareto front, a cross at the test
-    accuracy."""
-    sizes = best_of_sizes(trial.epochs)
-    axes.plot(sizes["parameters"], sizes["val_accuracy"], color=colour, lw=0.8, alpha=0.7)
-    front = pareto_front(sizes)
-    axes.scatter(front["parameters"], front["val_accuracy"], color=colour, s=12, zorder=3)
-    if trial.test_accuracy is not None:
-        size = best_epoch(trial.epochs)["parameters"]
-        axes.scatter(size, trial.test_accuracy, color=colour, marker="x", s=35, zorder=4)
-
-
-def draw_published(axes: Axes) -> pd.DataFrame:
-    """The baselines and the paper's networks; their `name`, `parameters`, `val_accuracy`
-    and `radius` in points."""
-    baselines = pd.read_csv(BASELINES).rename(
-        columns={"params": "parameters", "accuracy": "val_accuracy"}
-    )
-    hollow = baselines["confidence"].isin(UNVERIFIED)
-    for rows, face in ((baselines[~hollow], "slategrey"), (baselines[hollow], "none")):
-        x, y = rows["parameters"], rows["val_accuracy"]
-        axes.scatter(x, y, s=22, marker="D", facecolors=face, edgecolors="slategrey", zorder=2)
-    paper = paper_networks()
-    axes.scatter(
-        paper["parameters"],
-        paper["val_accuracy"],
-        s=170,
-        marker="*",
-        color="gold",
-        edgecolors="black",
-        zorder=6,
-    )
-    # The networks that no other published one dominates are named first, while there is room.
-    rest = baselines.drop(pareto_front(baselines).index)
-    points = pd.concat([paper.assign(radius=8), pareto_front(baselines), rest])
-    return points.fillna({"radius": 5})[["name", "parameters", "val_accuracy", "radius"]]
-
-
-def paper_networks() -> pd.DataFrame:
-    """The smallest network of the paper's table, and the best one."""
-    table = paper_table()
-    target = table.index[0]
-    percent = float(target.split("%")[0].split()[-1])
-    trials = {"parameters": table.loc[PARAMETERS_AT_BEST], "val_accuracy": table.loc[BEST]}
-    best = pareto_front(pd.DataFrame(trials)).iloc[-1]
-    return pd.DataFrame(
-        [
-            (f"paper, smallest at {percent:g} %", table.loc[target].min(), percent),
-            ("paper, best", *best),
-        ],
-        columns=["name", "parameters", "val_accuracy"],
-    )
-
-
-def published_legend() -> list[Line2D]:
-    """Entries for what `draw_published` draws."""
-    diamond = {"color": "slategrey", "marker": "D", "ms": 5, "ls": ""}
-    star = {"color": "gold", "mec": "black", "marker": "*", "ms": 12, "ls": ""}
-    return [
-        Line2D([], [], **star, label="paper (arXiv:2401.05686)"),
-        Line2D([], [], **diamond, label="published network"),
+        *entries,
+        Line2D([], [], **star, label="the paper (arXiv:2401.05686), on its test set"),
+        Line2D([], [], **diamond, label="published network, on test images"),
         Line2D([], [], **diamond, mfc="none", label="same, not read at its source"),
     ]
 
 
 def place_labels(figure: Figure, axes: Axes, points: pd.DataFrame) -> None:
-    """Name `points` in their order, each where no other point or label is covered; those without
-    room stay nameless."""
+    """Name `points` in their order, each where no other point or label is covered, those of the
+    study also farther off with a line to them; those without room stay nameless."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
-    drawn = np.concatenate([dots.get_offsets() for dots in axes.collections])
-    taken = [_around(xy) for xy in axes.transData.transform(drawn)]
+    dots = [c.get_offsets() for c in axes.collections if isinstance(c, PathCollection)]
+    taken = [_around(xy) for xy in axes.transData.transform(np.concatenate(dots))]
     inside = axes.get_window_extent(renderer)
-    for point in points.itertuples():
-        for x, y in product((1, -1, 0), (0, 1, -1)):
+    for name, x, y, colour, radius in points.itertuples(index=False):
+        rings = (0, 10, 20, 30, 45) if colour != OTHERS else (0,)
+        for ring, right, up in product(rings, (1, -1, 0), (0, 1, -1)):
             text = axes.annotate(
-                point.name,
-                (point.parameters, point.val_accuracy),
-                xytext=(x * point.radius, y * (point.radius - (3 if x else 0))),
+                name,
+                (x, y),
+                xytext=(right * (radius + ring), up * (radius + ring - (2 if right else 0))),
                 textcoords="offset points",
-                ha=("center", "left", "right")[x],
-                va=("center", "bottom", "top")[y],
-                fontsize=6.5,
+                ha=("center", "left", "right")[right],
+                va=("center", "bottom", "top")[up],
+                fontsize=5.5,
+                color=colour,
                 zorder=7,
                 in_layout=False,
-                path_effects=[withStroke(linewidth=2, foreground="white")],
+                path_effects=halo(),
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colour} if ring else None,
             )
-            box = text.get_window_extent(renderer)
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer)
             fits = inside.contains(*box.min) and inside.contains(*box.max)
             if fits and not box.count_overlaps(taken):
                 taken.append(box)
@@ -179,13 +252,9 @@ def place_labels(figure: Figure, axes: Axes, points: pd.DataFrame) -> None:
             text.remove()
 
 
-def _around(xy: tuple[float, float], radius: float = 3) -> Bbox:
+def _around(xy: tuple[float, float], radius: float = 2) -> Bbox:
     """The square of pixels that a point covers."""
     return Bbox.from_bounds(xy[0] - radius, xy[1] - radius, 2 * radius, 2 * radius)
-
-
-def _entry(setting: Setting, colour: tuple) -> Line2D:
-    return Line2D([], [], color=colour, lw=1.5, label=str(setting))
 
 
 if __name__ == "__main__":

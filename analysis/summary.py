@@ -1,19 +1,22 @@
-"""Statistics of trials: pure functions from a study's rows to numbers and tables."""
+"""What trials and ladders come to: from a study's rows to numbers by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from secnn.analysis.logs import Study, Trial
+from secnn.analysis.stats import Reached, front, reached
 
 BEST = "highest validation accuracy (%)"
 PARAMETERS_AT_BEST = "parameters at highest accuracy"
-TEST = "test accuracy of that network (%)"
+TEST = "test accuracy of the best epoch (%)"
 EXPANSIONS = "expansions"
 FINAL_PARAMETERS = "final parameters"
+
+COSTS = {"parameters": "parameters", "multiply-adds": "multiply-adds of one image"}
+"""Column of `kept` → what it is, on an axis."""
 
 
 def parameters_at(target: float) -> str:
@@ -21,11 +24,35 @@ def parameters_at(target: float) -> str:
     return f"parameters at {target:g}% validation accuracy"
 
 
-def parameters_reaching(epochs: pd.DataFrame, target: float) -> int | None:
-    """Parameters of the network of the first epoch with at least `target` per cent validation
-    accuracy; None if there is none."""
-    row = _reaching(epochs, target)
-    return None if row is None else int(row["parameters"])
+def kept(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The ladder that a trial leaves: a row of `epochs` for each parameter count, ascending.
+
+    Where the log counts rungs it is the last epoch of each, where the learning rate has fallen, and
+    of several rungs of one size the last; the rung that a trial is in does not count until
+    `planned` says that it is over, see `ladder`. Elsewhere it is the size's best epoch. The column
+    `multiply-adds` (of one image) is added where the operations are known.
+    """
+    if "rung" in epochs and epochs["rung"].notna().any():
+        measured = epochs.dropna(subset=["val_accuracy", "rung"])
+        rows = measured.drop_duplicates("rung", keep="last")
+        rows = rows.drop_duplicates("parameters", keep="last").sort_values("parameters")
+    else:
+        rows = best_of_sizes(epochs)
+    return rows.assign(**{"multiply-adds": rows["flops"] / 2}) if "flops" in rows else rows
+
+
+def ladder(trial: Trial) -> pd.DataFrame:
+    """`kept` of the trial as far as it has come: without the rung that it has not finished."""
+    epochs = trial.epochs
+    if len(epochs) and not _over(trial) and "rung" in epochs and epochs["rung"].notna().any():
+        epochs = epochs[epochs["rung"] != epochs["rung"].iloc[-1]]
+    return kept(epochs)
+
+
+def _over(trial: Trial) -> bool:
+    """Whether the trial's last epoch ended a rung."""
+    grown = pd.notna(trial.epochs["expansion"].iloc[-1])
+    return trial.finished or bool(grown) or len(trial.epochs) >= trial.planned
 
 
 def best_epoch(epochs: pd.DataFrame) -> pd.Series | None:
@@ -40,67 +67,48 @@ def best_of_sizes(epochs: pd.DataFrame) -> pd.DataFrame:
     return measured.loc[measured.groupby("parameters")["val_accuracy"].idxmax()]
 
 
-def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
-    """The rows that no other row dominates, by ascending `parameters`.
+def parameters_reaching(networks: pd.DataFrame, target: float) -> int | None:
+    """Parameters of the smallest of `networks` with at least `target` per cent validation accuracy;
+    None if there is none."""
+    found = networks.loc[networks["val_accuracy"] >= target, "parameters"]
+    return int(found.min()) if len(found) else None
 
-    A row dominates another if it has at most its parameters and at least its `val_accuracy`, and
-    differs in one of them. Of equal rows the first stays.
-    """
-    order = points.sort_values(
-        ["parameters", "val_accuracy"], ascending=[True, False], kind="stable"
-    )
-    before = order["val_accuracy"].cummax().shift(fill_value=float("-inf"))
-    return order[order["val_accuracy"] > before]
+
+def reaching(trials: Sequence[Trial], target: float) -> Reached:
+    """The parameters at which `trials` reach `target` per cent: those that have not (yet) are
+    censored at their largest network."""
+    ladders = [ladder(t) for t in trials]
+    limits = [int(rows["parameters"].max()) if len(rows) else None for rows in ladders]
+    return reached([parameters_reaching(rows, target) for rows in ladders], limits)
+
+
+def pareto_front(points: pd.DataFrame, cost: str = "parameters") -> pd.DataFrame:
+    """The rows that no other row dominates, by ascending `cost`: see `secnn.analysis.stats.front`;
+    rows without a cost are left out."""
+    known = points.dropna(subset=[cost])
+    return known.iloc[front(known[cost], known["val_accuracy"])]
 
 
 def networks(study: Study) -> pd.DataFrame:
-    """The best network of every size of every trial, with its `trial` and `setting`."""
+    """The ladder of every trial, with its `trial` and `setting`."""
+    columns = ["parameters", "multiply-adds", "val_accuracy", "epoch"]
     tables = [
-        best_of_sizes(t.epochs)[["parameters", "val_accuracy", "epoch"]].assign(
-            trial=t.key, setting=str(t.setting)
-        )
+        ladder(t).reindex(columns=columns).assign(trial=t.key, setting=str(t.setting))
         for t in study.trials
         if len(t.epochs)
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation (NaN of fewer than two) of the `k` values that are there,
-    of `n`."""
-
-    mean: float
-    sd: float
-    k: int
-    n: int
-
-
-def spread(values: Sequence[float | None]) -> Spread:
-    """The `Spread` of `values`, where None and NaN are not there."""
-    there = pd.Series(values, dtype=float).dropna()
-    return Spread(there.mean(), there.std(), len(there), len(values))
-
-
 def measures(trial: Trial, targets: Sequence[float]) -> dict[str, float | None]:
     """Metric → value, None where there is none (yet)."""
-    best = best_epoch(trial.epochs)
+    rungs = ladder(trial)
+    best = best_epoch(rungs)
     return {
-        **{parameters_at(t): parameters_reaching(trial.epochs, t) for t in targets},
+        **{parameters_at(t): parameters_reaching(rungs, t) for t in targets},
         BEST: None if best is None else float(best["val_accuracy"]),
         PARAMETERS_AT_BEST: None if best is None else int(best["parameters"]),
         TEST: trial.test_accuracy,
         EXPANSIONS: int(trial.epochs["expansion"].notna().sum()) if len(trial.epochs) else None,
         FINAL_PARAMETERS: int(trial.epochs["parameters"].iloc[-1]) if len(trial.epochs) else None,
     }
-
-
-def mean_curve(trials: Sequence[Trial], column: str) -> pd.Series:
-    """Mean of `column` over the trials that have started, by epoch, as far as all of them are."""
-    curves = [t.epochs.set_index("epoch")[column] for t in trials if len(t.epochs)]
-    return pd.concat(curves, axis=1, join="inner").mean(axis=1)
-
-
-def _reaching(epochs: pd.DataFrame, target: float) -> pd.Series | None:
-    reached = epochs[epochs["val_accuracy"] >= target]
-    return reached.loc[reached["epoch"].idxmin()] if len(reached) else None

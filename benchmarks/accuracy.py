@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import math
-import statistics
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from secnn import TrialConfig, load_dataset, run_trial
+from secnn.analysis import stats
 from secnn.data.dataset import ImageData
 from secnn.kernels import normalize_pool_activate
 from secnn.kernels.memory import keep_freed_memory
@@ -29,8 +29,6 @@ from secnn.network.conv.layer import Layer
 
 MEASURES = ("train_loss", "val_loss", "val_accuracy")
 LAST = 5
-T_QUANTILE = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
-"""Of 97.5 %, by the number of seeds."""
 
 
 def element_wise(layer: Layer, x: Tensor, pool: bool, kernel: str) -> Tensor:
@@ -60,7 +58,7 @@ def measure(data: ImageData, variant: str, seed: int, epochs: int) -> dict:
     )
     with changed():
         records = list(run_trial(config, data))[-LAST:]
-    means = {m: statistics.mean(getattr(r, m) for r in records) for m in MEASURES}
+    means = {m: float(np.mean([getattr(r, m) for r in records])) for m in MEASURES}
     return {"variant": variant, "seed": seed, **means}
 
 
@@ -86,25 +84,25 @@ def append(path: Path, row: dict) -> None:
         writer.writerow(row)
 
 
-def half_width(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean of two to ten values (Student's t)."""
-    return T_QUANTILE[len(values)] * statistics.stdev(values) / len(values) ** 0.5
-
-
 def interval(values: list[float], digits: int = 2) -> str:
-    """mean ± half the width of the 95 % interval."""
-    there = [v for v in values if not math.isnan(v)]
-    if len(there) not in T_QUANTILE:
-        return f"{statistics.mean(there):.{digits}f}" if there else "–"
-    return f"{statistics.mean(there):.{digits}f} ± {half_width(there):.{digits}f}"
+    """mean ± half the width of the 95 % interval (Student's t)."""
+    return shown(stats.spread(values), digits)
+
+
+def shown(found: stats.Spread, digits: int) -> str:
+    """The mean, its interval if there are two values or more, or a dash."""
+    if not found.k:
+        return "–"
+    half = f" ± {found.half:.{digits}f}" if found.k > 1 else ""
+    return f"{found.mean:.{digits}f}{half}"
 
 
 def difference(rows: list[dict], variant: str, measure: str) -> str:
     """Mean over seeds of variant − reference32, and the half-width of its interval."""
     by_seed = [{r["seed"]: r[measure] for r in rows if r["variant"] == v}
                for v in (variant, "reference32")]  # fmt: skip
-    paired = [by_seed[0][s] - by_seed[1][s] for s in by_seed[0] if s in by_seed[1]]
-    return f"{interval(paired, 4)} (n = {len(paired)})"
+    found = stats.paired(*by_seed)
+    return f"{shown(found, 4)} (n = {found.k})"
 
 
 def main() -> None:

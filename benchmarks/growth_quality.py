@@ -30,6 +30,7 @@ import torch
 from accuracy import interval
 from growth_runs import ARMS, PREFIXES, REGIMES, Regime, Run, retrained
 
+from secnn.analysis.stats import log_area
 from secnn.kernels.memory import keep_freed_memory
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -66,21 +67,12 @@ def measures(trial: pd.DataFrame, operations: float, regime: Regime) -> dict[str
         "MFLOP": trial["flops"].iloc[-1] / 1e6,
         "accuracy": accuracy[-1],
         "loss": trial["val_loss"].iloc[-1],
-        "area": area(trial["parameters"].to_numpy(), best, regime.budget),
+        "area": log_area(trial["parameters"], best, START, regime.budget),
         "at equal FLOPs": best[within][-1] if within.any() else math.nan,
         "after an expansion": changes[grew & steady].mean() if grew.any() else math.nan,
         "after none": changes[~grew & steady].mean(),
         "expansions": grew.sum(),
     }
-
-
-def area(parameters: np.ndarray, best: np.ndarray, budget: int) -> float:
-    """Mean over log(p), from START to `budget`, of the best accuracy with at most p parameters; nan
-    for a network that starts with more."""
-    if parameters[0] > START:
-        return math.nan
-    sizes = np.geomspace(START, budget, 200)
-    return float(np.mean([best[parameters <= size].max() for size in sizes]))
 
 
 def judge(regime: str, arms: list[str], seeds: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""The pictures of docs/report.md: `python docs/report_pictures.py OUT`, with playwright and Chromium.
+"""The pictures of docs/report.md: `python docs/report_pictures.py OUT`; needs Chromium.
 
 OUT is a study; its report is written to OUT/analysis, and shown in both themes and at both widths.
 """
@@ -30,7 +30,7 @@ def main(out: Path) -> None:
                 page.goto((out / "analysis" / "report.html").resolve().as_uri())
                 page.wait_for_selector("html.ready")
                 with Image.open(io.BytesIO(page.screenshot())) as shot:
-                    small = shot.convert("RGB").quantize(96)
+                    small = shot.convert("RGB").quantize(256, kmeans=2)
                 small.save(Path(__file__).with_name(f"report-{theme}-{name}.png"), optimize=True)
         browser.close()
 

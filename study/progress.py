@@ -9,76 +9,194 @@ from pathlib import Path
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from secnn.study.store import TrialStore
 
 PAUSE = 600
-"""Seconds between two estimates of the time that is left."""
+"""Seconds between two estimates of the time that is left, where each is a line."""
 
 
-class ProgressLines(Callback):
-    """One line for each epoch of each trial, and from time to time how long the rest will take.
+class Pace:
+    """How fast trials go, and how long the rest takes at that.
 
     Attributes:
         epochs: key → epochs of the trial.
         slots: how many trials there is room for at a time, now.
-        follow: how many others come after these, of unknown sizes.
         left: key → epochs that the trial has still to train, unless Tune is done with it.
         seconds: key → what its last epoch took, once it had one.
     """
 
-    def __init__(
-        self, epochs: Mapping[str, int], slots: Callable[[], int], follow: int = 0
-    ) -> None:
+    def __init__(self, epochs: Mapping[str, int], slots: Callable[[], int]) -> None:
         self.epochs, self.slots, self.left = epochs, slots, dict(epochs)
-        self.follow = follow
         self.seconds: dict[str, float] = {}
-        self._estimated = -math.inf
 
-    def on_trial_result(
-        self, iteration: int, trials: Sequence[Trial], trial: Trial, result: Mapping, **info: object
-    ) -> None:
-        key = trial.config["key"]
-        growth = f"  -> {result['expansion']}" if result["expansion"] else ""
-        print(
-            f"{key:<44} epoch {result['epoch']:>3}  "
-            f"{result['parameters']:>7,} parameters  train {result['train_accuracy']:5.2f} %  "
-            f"validation {result['val_accuracy']:5.2f} %{growth}",
-            flush=True,
-        )
+    def observe(self, key: str, result: Mapping) -> None:
+        """Take note of an epoch."""
         self.left[key] = self.epochs[key] - result["epoch"]
         self.seconds[key] = sum(result[f"{part}_seconds"] for part in ("train", "eval", "score"))
-        self._estimate()
 
-    def on_trial_complete(
-        self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object
-    ) -> None:
-        # A trial that diverged ends like any other, with epochs that nobody will train.
-        self.left.pop(trial.config["key"], None)
+    def end(self, key: str) -> None:
+        """Take note that nothing more comes of a trial: if it diverged, epochs that nobody will
+        train are left."""
+        self.left.pop(key, None)
 
-    on_trial_error = on_trial_complete
+    @property
+    def running(self) -> int:
+        """How many trials run at a time."""
+        return max(1, min(self.slots(), len(self.left)))
 
-    def _estimate(self) -> None:
-        """Say how long the rest will take, once as many trials as run at a time had an epoch: a
-        worker may still be starting when another has trained one."""
-        if time.monotonic() - self._estimated < PAUSE:
-            return
-        running = min(self.slots(), len(self.left))
-        if len(self.seconds) >= running:
-            self._estimated = time.monotonic()
-            others = f", and without the {self.follow} that follow" if self.follow else ""
-            print(
-                f"About {duration(self.rest(running))} left at the sizes that the networks "
-                f"have now, {running} at a time; longer as they grow{others}.",
-                flush=True,
-            )
+    @property
+    def known(self) -> bool:
+        """Whether as many trials as run at a time had an epoch: a worker may still be starting
+        when another has trained one."""
+        return len(self.seconds) >= self.running
 
     def rest(self, slots: int) -> float:
         """Seconds until all trials are done, `slots` at a time: those that have not begun taken for
         the mean of the others."""
         usual = sum(self.seconds.values()) / len(self.seconds)
         each = [n * self.seconds.get(key, usual) for key, n in self.left.items()]
-        return max(*each, sum(each) / max(1, slots))
+        return max(0.0, *each, sum(each) / max(1, slots))
+
+
+class Reporter(Callback):
+    """Shows what trials tell, between entering and leaving it.
+
+    Attributes:
+        pace: of the trials.
+        follow: how many others come after these, of unknown sizes.
+    """
+
+    def __init__(self, pace: Pace, follow: int = 0) -> None:
+        self.pace, self.follow = pace, follow
+
+    def __getstate__(self) -> dict:
+        # Tune pickles its callbacks to a file that nobody restores; a terminal cannot be.
+        return {}
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def on_trial_result(
+        self, iteration: int, trials: Sequence[Trial], trial: Trial, result: Mapping, **info: object
+    ) -> None:
+        self.pace.observe(trial.config["key"], result)
+        self.show(trial.config["key"], result)
+
+    def on_trial_complete(
+        self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object
+    ) -> None:
+        self.pace.end(trial.config["key"])
+        self.close(trial.config["key"])
+
+    on_trial_error = on_trial_complete
+
+    def show(self, key: str, result: Mapping) -> None:
+        """Show an epoch."""
+
+    def close(self, key: str) -> None:
+        """Show that nothing more comes of a trial."""
+
+
+class Lines(Reporter):
+    """One line for each epoch of each trial, and from time to time how long the rest will take."""
+
+    _estimated = -math.inf
+
+    def show(self, key: str, result: Mapping) -> None:
+        growth = f"  -> {result['expansion']}" if result["expansion"] else ""
+        rung = f"rung {result['rung']}  " if result.get("rung") else ""
+        epochs = self.pace.epochs[key]
+        print(
+            f"{key:<44} epoch {result['epoch']:>{len(str(epochs))}}/{epochs}  {rung}"
+            f"{result['parameters']:>7,} parameters  train {result['train_accuracy']:5.2f} %  "
+            f"validation {result['val_accuracy']:5.2f} %{growth}",
+            flush=True,
+        )
+        self._estimate()
+
+    def _estimate(self) -> None:
+        if time.monotonic() - self._estimated < PAUSE or not self.pace.known:
+            return
+        self._estimated, running = time.monotonic(), self.pace.running
+        others = f", and without the {self.follow} that follow" if self.follow else ""
+        print(
+            f"About {duration(self.pace.rest(running))} left at the sizes that the networks "
+            f"have now, {running} at a time; longer as they grow{others}.",
+            flush=True,
+        )
+
+
+class Bars(Reporter):
+    """A live bar for each trial that runs, and one for the study; a line for each that is over."""
+
+    FIELDS = ("rung", "size", "accuracy", "left")
+
+    def __init__(self, pace: Pace, follow: int = 0, console: Console | None = None) -> None:
+        super().__init__(pace, follow)
+        names = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True))
+        epochs = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
+        fields = [TextColumn(f"{{task.fields[{name}]}}", justify="right") for name in self.FIELDS]
+        self.bars = Progress(
+            names, BarColumn(12), epochs, *fields, console=console, expand=True
+        )  # fmt: skip
+        self.unit = " parameters" if self.bars.console.width >= 100 else ""
+        self.tasks: dict[str, TaskID] = {}
+        self.whole = self._add("study", sum(pace.epochs.values()))
+
+    def __enter__(self) -> Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def show(self, key: str, result: Mapping) -> None:
+        if key not in self.tasks:
+            self.tasks[key] = self._add(key.removeprefix("criterion="), self.pace.epochs[key])
+        left = self.pace.left[key] * self.pace.seconds[key]
+        self.bars.update(
+            self.tasks[key],
+            completed=result["epoch"],
+            rung=f"rung {result['rung']}" if result.get("rung") else "",
+            size=f"{result['parameters']:,}{self.unit}",
+            accuracy=f"{result['val_accuracy']:.1f} %",
+            left=short(left),
+        )
+        self._update()
+
+    def close(self, key: str) -> None:
+        if key in self.tasks:
+            task = next(t for t in self.bars.tasks if t.id == self.tasks[key])
+            self.bars.remove_task(self.tasks.pop(key))
+            size = task.fields["size"].removesuffix(self.unit)
+            ended = f"{key}: epoch {task.completed:.0f}/{task.total:.0f}, {size} parameters"
+            told = f"{ended}, {task.fields['accuracy']}"
+            self.bars.console.print(told, highlight=False, markup=False)
+        self._update()
+
+    def _add(self, name: str, epochs: int) -> TaskID:
+        return self.bars.add_task(name, total=epochs, **dict.fromkeys(self.FIELDS, ""))
+
+    def _update(self) -> None:
+        """The study's bar: all epochs but those that are left."""
+        done = sum(self.pace.epochs.values()) - sum(self.pace.left.values())
+        left = short(self.pace.rest(self.pace.running)) if self.pace.known else ""
+        more = f"+ {self.follow} trials" if self.follow else ""
+        self.bars.update(self.whole, completed=done, left=left, rung=more)
+
+
+def reporter(pace: Pace, follow: int, verbose: bool) -> Reporter:
+    """Bars in a terminal that can draw them; else, and beside Ray's own tables, lines."""
+    console = Console()
+    live = console.is_terminal and not console.is_dumb_terminal and not verbose
+    return Bars(pace, follow, console) if live else Lines(pace, follow)
 
 
 class Deaths(Callback):
@@ -105,3 +223,12 @@ def duration(seconds: float) -> str:
     if minutes >= 120:
         return f"{seconds / 3600:.1f} hours"
     return f"{minutes} minute{'s' * (minutes != 1)}"
+
+
+def short(seconds: float) -> str:
+    """`40 s left`, `12 min left`, `3.5 h left`; nothing of nothing."""
+    if not seconds:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left" if seconds < 7200 else f"{seconds / 3600:.1f} h left"

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from secnn import plugins
-from secnn.commands import line
+from secnn.commands import Parser, line
 from secnn.data.dataset import ImageData, load_dataset
-from secnn.study import retrain
+from secnn.study import machine, retrain, tracking
 from secnn.study.command import parser
 from secnn.study.describe import announce, describe
 from secnn.study.fence import Fence, FenceError, holder, is_held
@@ -39,7 +39,7 @@ from secnn.study.store import (
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     plugins.load_asked("run", arguments)
-    asked = parser().parse_args(arguments)
+    asked = options().parse_args(arguments)
     asked.command = interrupts.resumed(asked.command)
     try:
         return command(asked)
@@ -57,8 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def options() -> Parser:
+    """The options of a study, and of what is told while it runs."""
+    top = parser()
+    tracking.add_options(top)
+    return top
+
+
 def command(asked: argparse.Namespace) -> int:
     """Do what was asked; the exit status."""
+    tracking.expect_installed(asked)
     if asked.status:
         # pandas takes a second to import.
         from secnn.analysis.logs import newest_study
@@ -107,6 +115,7 @@ def start(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) ->
     if is_held(lock):  # Told before Ray starts; what decides is the lock itself.
         raise FenceError(f"{lock} is held by {holder(lock)}")
     if asked.fresh or unfinished(out, study["trials"]):
+        machine.expect_process()
         # Ray takes seconds to import: not for bad input, --status or --dry-run.
         from secnn.study.tuning import prepare
 
@@ -174,7 +183,7 @@ def unfinished(out: Path, keys: Iterable[str]) -> dict[str, TrialStore]:
 def failures(out: Path, study: dict) -> dict[str, str]:
     """Key → why, of the trials that failed, or whose source did."""
     left = unfinished(out, study["trials"])
-    reasons = {k: store.error.read_text().strip() for k, store in left.items() if store.failed}
+    reasons = {k: store.reason for k, store in left.items() if store.failed}
     return reasons | {
         key: f"{about['source']} has to be done first"
         for key, about in study.get("retrain", {}).items()

@@ -1,4 +1,4 @@
-"""Ray Tune: resources, shared data, progress."""
+"""Ray Tune: resources, shared data, trials."""
 
 from __future__ import annotations
 
@@ -21,23 +21,29 @@ from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
 from secnn import plugins
 from secnn.data.dataset import ImageData
-from secnn.study import interrupts, worker
+from secnn.study import interrupts, machine, worker
 from secnn.study.cores import cores
 from secnn.study.describe import trials
-from secnn.study.progress import Deaths, ProgressLines
+from secnn.study.progress import Deaths, Pace, reporter
+from secnn.study.tracking import trackers
 
-# The first misses the files that are turned off above, the second recommends Tuner.restore, the
-# third tells how to make the cluster less safe, the last finds a busy machine slow.
+# The first misses the files that are turned off above, the second tells how to make the cluster
+# less safe, the last finds a busy machine slow.
 for name in (
     "ray.tune.analysis.experiment_analysis",
-    "ray.tune.tune",
     "ray._private.authentication.authentication_token_setup",
     "ray.tune.utils.util",
 ):
     logging.getLogger(name).setLevel(logging.ERROR)
 # Nothing reads what Ray keeps in the results folder for itself. If it cannot be written, the files
-# of the trials tell so too, in a line each instead of tracebacks.
-for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
+# of the trials tell so too, in a line each instead of tracebacks; likewise of a trial that failed.
+# The last two also recommend Tuner.restore.
+for name in (
+    "ray.tune.execution.experiment_state",
+    "ray.train._internal.syncer",
+    "ray.tune.execution.tune_controller",
+    "ray.tune.tune",
+):
     logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -57,11 +63,13 @@ def connect(asked: argparse.Namespace) -> None:
     """Join the Ray cluster that is asked for, or start one on this machine.
 
     Raises:
-        ConnectionError: nothing answers there, or Ray does not start.
+        OSError: nothing answers there, or Ray does not start.
     """
     if ray.is_initialized():
         return
     there = cluster(asked)
+    if not there:
+        machine.expect_local(cores())
     address, named = there or ("local", "Ray does not start")
     for tries_left in reversed(range(1 if there else STARTS)):
         try:
@@ -176,34 +184,34 @@ def tune_trials(
         threads=asked.cpus_per_trial,
         folders=[str(path.parent) for path in plugins.sources(study["imports"])],
     )
-    tune.Tuner(
-        tune.with_resources(shared, resources),
-        param_space={"key": tune.grid_search(keys)},
-        tune_config=TuneConfig(
-            reuse_actors=True,
-            trial_name_creator=lambda trial: trial.trial_id.rpartition("_")[2],
-            trial_dirname_creator=lambda trial: trial.config["key"],
-        ),
-        run_config=RunConfig(
-            name=time.strftime("%Y%m%d-%H%M%S"),
-            storage_path=str(out / "ray"),
-            failure_config=FailureConfig(max_failures=asked.max_failures),
-            callbacks=[
-                ProgressLines(
-                    {key: study["trials"][key]["epochs"] for key in keys},
-                    lambda: slots(resources),
-                    follow,
-                ),
-                Deaths(out),
-            ],
-            progress_reporter=CLIReporter(
-                metric_columns=["epoch", "parameters", "val_accuracy"],
-                parameter_columns=["key"],
-                max_report_frequency=60,
-                max_progress_rows=50,
-                max_column_length=60,
+    epochs = {key: study["trials"][key]["epochs"] for key in keys}
+    with reporter(Pace(epochs, lambda: slots(resources)), follow, asked.verbose) as shown:
+        tune.Tuner(
+            tune.with_resources(shared, resources),
+            param_space={"key": tune.grid_search(keys)},
+            tune_config=TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.trial_id.rpartition("_")[2],
+                trial_dirname_creator=lambda trial: trial.config["key"],
             ),
-            verbose=1,
-        ),
-    ).fit()
+            run_config=RunConfig(
+                name=time.strftime("%Y%m%d-%H%M%S"),
+                storage_path=str(out / "ray"),
+                failure_config=FailureConfig(max_failures=asked.max_failures),
+                callbacks=[shown, Deaths(out), *trackers(asked, out)],
+                progress_reporter=tables(),
+                verbose=int(asked.verbose),
+            ),
+        ).fit()
     interrupts.raise_interrupt()  # Tune has left a handler that does nothing any more.
+
+
+def tables() -> CLIReporter:
+    """Ray's own status tables."""
+    return CLIReporter(
+        metric_columns=["epoch", "parameters", "val_accuracy"],
+        parameter_columns=["key"],
+        max_report_frequency=60,
+        max_progress_rows=50,
+        max_column_length=60,
+    )

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from secnn.analysis import calibration
 from secnn.analysis.logs import read_study
+from secnn.analysis.stats import spearman
 
 
 def draw_study(out: Path, trials: int, made: int) -> pd.DataFrame:
@@ -50,22 +51,6 @@ def test_the_realised_expansions_are_those_chosen_and_over(tmp_path: Path):
     np.testing.assert_array_equal(points[calibration.BEYOND], beyond)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_rank_correlation_is_that_of_ranks_by_hand(seed: int):
-    rng = np.random.default_rng(seed)
-    x, y = rng.integers(0, 5, 12), rng.integers(0, 5, 12)  # Ties.
-
-    def ranks(values):
-        return [sum(v < w for v in values) + (sum(v == w for v in values) + 1) / 2 for w in values]
-
-    expected = np.corrcoef(ranks(x), ranks(y))[0, 1]
-    assert calibration.spearman(x, y) == pytest.approx(expected)
-    assert calibration.spearman(x, x**3) == pytest.approx(1)
-    assert calibration.spearman(x, -x) == pytest.approx(-1)
-    assert np.isnan(calibration.spearman(x, np.ones(12)))
-    assert np.isnan(calibration.spearman(np.array([]), np.array([])))
-
-
 def test_the_interval_resamples_trials_not_expansions():
     """Two trials, within each of which all expansions agree, give the three possible values."""
     up, down = np.arange(5.0), np.arange(5.0)[::-1]
@@ -102,7 +87,7 @@ def test_the_rank_correlation_is_the_mean_of_those_of_the_nth(seed: int):
     sizes = (7, 4, 3, 1)  # Of the last one there is no correlation.
     groups = [rng.normal(size=(size, 2)) for size in sizes]
     values = np.concatenate([np.insert(g, 0, n, axis=1) for n, g in enumerate(groups)])
-    by_n = [calibration.spearman(*g.T) for g in groups[:3]]
+    by_n = [spearman(*g.T) for g in groups[:3]]
     expected = sum(r * (s - 1) for r, s in zip(by_n, sizes, strict=False)) / (6 + 3 + 2)
     assert calibration.within(rng.permutation(values)) == pytest.approx(expected)
     assert calibration.within(values[:7]) == pytest.approx(by_n[0])
@@ -133,10 +118,10 @@ def test_every_expansion_is_in_the_figure_whatever_its_sign(lowest: float, scale
     assert len(pixels) == 9 and all(axes.bbox.contains(*xy) for xy in pixels)
     line = axes.lines[0]
     np.testing.assert_array_equal(line.get_xdata(), line.get_ydata())
-    assert "off by orders of magnitude" in axes.get_xlabel()
+    assert "off by orders of magnitude" in " ".join(axes.get_xlabel().split())
 
 
-def test_the_script_prints_every_pair_and_writes_both_figures(tmp_path: Path, capsys):
+def test_the_script_prints_every_pair_and_writes_the_figure(tmp_path: Path, capsys):
     draw_study(tmp_path, trials=3, made=4)
     assert calibration.main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out
@@ -147,7 +132,7 @@ def test_the_script_prints_every_pair_and_writes_both_figures(tmp_path: Path, ca
     assert "pooled: all expansions at once, confounded with training progress" in printed
     assert "off by orders of magnitude unless --fisher is exact" in printed
     written = {path.name for path in (tmp_path / "analysis").iterdir()}
-    assert written == {"calibration.png", "calibration.svg"}
+    assert written == {"calibration.png", "calibration.svg", "calibration.pdf"}
 
 
 @pytest.mark.parametrize("made", [0, 2])

@@ -1,5 +1,7 @@
 """Studies are read as they are: running, changing, damaged or none at all."""
 
+import json
+import math
 import os
 import threading
 from pathlib import Path
@@ -17,7 +19,7 @@ from written_studies import (
     write_trial,
 )
 
-from secnn.analysis.logs import Setting, StudyError, newest_study, read_study
+from secnn.analysis.logs import FileError, Setting, StudyError, newest_study, read_study
 from secnn.analysis.summary import measures, networks
 
 
@@ -27,7 +29,7 @@ def test_read_study_gives_what_was_written(finished: Path):
     assert all(t.finished and t.state == "finished" for t in study.trials)
     assert [t.test_accuracy for t in study.trials] == [70.0 + i for i in range(len(SWEEP))]
     for i, trial in enumerate(study.trials):
-        expected = draw_epochs(PLANNED, i)
+        expected = draw_epochs(PLANNED, i).drop(columns="more")  # Not one of a record's.
         pd.testing.assert_frame_equal(trial.epochs, expected, check_dtype=False)
     assert study.reference == Setting("natural", 1.5, 0.0)
     families = {s.criterion if s.tau is None else str(s): study.family(s) for s in study.settings}
@@ -128,13 +130,111 @@ def test_what_is_not_a_study_is_named(tmp_path: Path):
     (key,) = write_study(tmp_path, [config()])
     with pytest.raises(StudyError, match="no epoch is logged yet"):
         read_study(tmp_path)
-    log = write_log(tmp_path, "epochs", key, draw_epochs(3, 0).drop(columns="parameters"))
-    with pytest.raises(StudyError, match="no column parameters"):
+    (tmp_path / "trials" / key).mkdir(parents=True)
+    (tmp_path / "trials" / key / "ERROR").write_text("OSError: one\ntwo")
+    with pytest.raises(StudyError, match=r"1 of 1 trials failed before .*: OSError: one two"):
         read_study(tmp_path)
-    log.write_bytes(b"PAR1 but not really")
-    with pytest.raises(StudyError, match=f"{key}.parquet cannot be read"):
+
+
+EPOCHS = draw_epochs(3, 0)
+BAD_EPOCHS = {
+    "no column parameters": EPOCHS.drop(columns="parameters"),
+    "column epoch: expected int64, got large_string": EPOCHS.assign(epoch="1"),
+    "column epoch: expected int64, got double": EPOCHS.assign(epoch=1.5),
+    "column epoch: expected int64, got bool": EPOCHS.assign(epoch=True),
+    "column epoch: expected 1 to 1e\\+15, got -1": EPOCHS.assign(epoch=-1),
+    "column val_accuracy: expected double, got list": EPOCHS.assign(val_accuracy=[[1.0]] * 3),
+    "column val_accuracy: a value is missing": EPOCHS.assign(val_accuracy=[None, 1, 2]),
+    "column val_accuracy: expected finite": EPOCHS.assign(val_accuracy=[float("inf"), 1, 2]),
+    "column val_accuracy: expected 0 to 100, got 1.0 to 101.0": EPOCHS.assign(
+        val_accuracy=[1, 101, 2]
+    ),
+    "column expansion: expected string, got int64": EPOCHS.assign(expansion=3),
+    "column train_loss: expected double, got timestamp": EPOCHS.assign(train_loss=pd.Timestamp(0)),
+}
+
+
+@pytest.mark.parametrize("said", BAD_EPOCHS)
+def test_a_log_that_is_not_of_its_schema_is_named_and_may_be_removed(said, tmp_path: Path):
+    first, second = write_study(tmp_path, [config(seed=s) for s in (0, 1)])
+    write_trial(tmp_path, first, EPOCHS)
+    log = write_log(tmp_path, "epochs", second, BAD_EPOCHS[said])
+    with pytest.raises(FileError, match=f"{log} cannot be read: .*{said}") as error:
         read_study(tmp_path)
-    for text in ("{", "[]", '{"format": 2, "trials": {"a": {}}}', '{"format": 1, "trials": [1]}'):
-        (tmp_path / "study.json").write_text(text)
-        with pytest.raises(StudyError, match=r"study\.json"):
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; remove it to leave it out")
+    log.unlink()
+    assert [t.state for t in read_study(tmp_path).trials] == [f"epoch 3/{PLANNED}", "not started"]
+
+
+def test_a_damaged_log_is_named_and_may_be_removed(tmp_path: Path):
+    (key,) = write_study(tmp_path, [config()])
+    for kind in ("epochs", "trials"):
+        write_trial(tmp_path, key, EPOCHS, 71.0)
+        log = tmp_path / "logs" / kind / f"{key}.parquet"
+        log.write_bytes(b"PAR1 but not really")
+        with pytest.raises(FileError, match=f"{key}.parquet cannot be read"):
             read_study(tmp_path)
+    log.unlink()
+    (trial,) = read_study(tmp_path).trials
+    assert (trial.finished, trial.test_accuracy) == (False, None)
+
+
+STUDY = {
+    "format": 1,
+    "preset": "quick",
+    "dataset": {"name": "x"},
+    "trials": {"a": {"criterion": "natural", "tau": 1, "lam": 0, "seed": 0, "epochs": 3}},
+}
+SETTINGS = STUDY["trials"]["a"]
+RETRAINED = {"source": "a", "budget": "epochs", "setting": "again"}
+BAD_STUDIES = [
+    ("{", "EOF while parsing"),
+    ("[]", "Input should be an object"),
+    ("null", "Input should be an object"),
+    ("[" * 100_000, "recursion limit"),
+    (STUDY | {"format": 2}, "format: input should be 1"),
+    (STUDY | {"preset": None}, "preset: input should be a valid string"),
+    (STUDY | {"dataset": {}}, "dataset.name: field required"),
+    (STUDY | {"dataset": {"name": "x", "classes": "ten"}}, "dataset.classes: input should be"),
+    (STUDY | {"dataset": {"name": "x", "validation": "none"}}, "dataset.validation: input should"),
+    (STUDY | {"trials": {}}, "trials: dictionary should have at least 1 item"),
+    (STUDY | {"trials": [1]}, "trials: input should be an object"),
+    (STUDY | {"trials": {"../a": SETTINGS}}, "trials.../a"),
+    (STUDY | {"trials": {"a": {}}}, "trials.a.criterion: field required"),
+    (STUDY | {"trials": {"a": SETTINGS | {"epochs": 0}}}, "trials.a.epochs: input should be"),
+    (STUDY | {"trials": {"a": SETTINGS | {"tau": math.nan}}}, "trials.a.tau: input should be"),
+    (STUDY | {"retrain": {"a": RETRAINED}}, "retrain: expected trials of the study, got a"),
+    (STUDY | {"retrain": {"b": RETRAINED}}, "retrain: expected trials of the study, got b"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), BAD_STUDIES, ids=range(len(BAD_STUDIES)))
+def test_a_study_that_is_none_is_named(content, said, tmp_path: Path):
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(FileError) as error:
+        read_study(tmp_path)
+    told = str(error.value)
+    assert told.startswith(f"{tmp_path / 'study.json'} cannot be used (")
+    assert said in told
+    assert "\n" not in told
+    assert len(told) < 400
+    (tmp_path / "study.json").write_text(json.dumps(STUDY))
+    with pytest.raises(StudyError, match="no epoch is logged yet"):
+        read_study(tmp_path)
+
+
+def test_a_trial_that_was_started_otherwise_is_known_by_what_it_was_started_with(tmp_path: Path):
+    (key,) = write_study(tmp_path, [config()])
+    write_trial(tmp_path, key, EPOCHS)
+    started = tmp_path / "trials" / key / "config.json"
+    started.parent.mkdir(parents=True)
+    started.write_text(json.dumps(config() | {"epochs": 99}))
+    assert read_study(tmp_path).trials[0].planned == 99
+    for text in ("", "null", '{"epochs": "many"}', json.dumps(config() | {"epochs": 0})):
+        started.write_text(text)
+        with pytest.raises(FileError, match=r"config\.json cannot be used .*remove it to go by"):
+            read_study(tmp_path)
+    started.unlink()
+    assert read_study(tmp_path).trials[0].planned == PLANNED

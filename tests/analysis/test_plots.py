@@ -1,12 +1,18 @@
-"""The figures show what they must: points, labels, colours and what is unfinished."""
+"""The figures show what they must: points, names, colours and what is unfinished."""
 
+import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from written_studies import (
     PLANNED,
     ROOT,
@@ -14,48 +20,110 @@ from written_studies import (
     config,
     dominates,
     draw_epochs,
+    draw_rungs,
     write_study,
     write_trial,
 )
 
-from secnn.analysis import plot_growth, plot_pareto, plot_sweep
+from secnn.analysis import figures, plot_growth, plot_pareto, plot_sweep
+from secnn.analysis.figures import Options
 from secnn.analysis.logs import read_study
+from secnn.analysis.published import baselines, paper_networks
+from secnn.analysis.summary import kept
 
 
-def test_baselines_are_drawn_for_cifar10_alone(tmp_path: Path, capsys):
-    for name, drawn in (("cifar10", True), ("digits", False)):
-        out = tmp_path / name
-        (key,) = write_study(out, [config()], name=name)
-        write_trial(out, key, draw_epochs(4, 0))
-        assert plot_pareto.main([str(out)]) == 0
-        assert ("not drawn" not in capsys.readouterr().out) == drawn
+def rungs_study(out: Path, **dataset) -> Path:
+    for i, key in enumerate(write_study(out, SWEEP, reference=config(), **dataset)):
+        write_trial(out, key, draw_rungs(i), 70.0)
+    return out
 
 
-def test_unverified_baselines_are_hollow():
+def points(axes: Axes) -> list[tuple[float, float]]:
+    dots = (c for c in axes.collections if isinstance(c, PathCollection))
+    return [tuple(xy) for c in dots for xy in np.ma.getdata(c.get_offsets())]
+
+
+@pytest.mark.parametrize("cost", ["parameters", "multiply-adds"])
+def test_every_finished_network_is_on_the_axes_and_trajectories_are_faint(tmp_path: Path, cost):
+    study = read_study(rungs_study(tmp_path))
+    (axes,) = plot_pareto.pareto_figure(study, Options(against=cost, baselines=False)).axes
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    shown = points(axes)
+    for trial in study.trials:
+        for row in kept(trial.epochs).to_dict("records"):
+            assert (row[cost], row["val_accuracy"]) in shown
+            assert left < row[cost] < right and bottom < row["val_accuracy"] < top
+    faint = [line for line in axes.lines if (line.get_alpha() or 1) < 0.3]
+    assert len(faint) == len(study.trials)
+    assert {len(line.get_xdata()) for line in faint} == {PLANNED}
+
+
+@pytest.mark.parametrize(("name", "about"), [("cifar10", True), ("digits", False)])
+def test_others_are_drawn_for_the_same_images_alone(tmp_path: Path, name, about, capsys):
+    rungs_study(tmp_path, name=name)
+    assert plot_pareto.main([str(tmp_path), "--against", "parameters"]) == 0
+    assert ("not drawn" not in capsys.readouterr().out) == about
+    shown = {
+        baselines_too: points(
+            plot_pareto.pareto_figure(read_study(tmp_path), Options(baselines=baselines_too)).axes[
+                0
+            ]
+        )
+        for baselines_too in (True, False)
+    }
+    others = set(shown[True]) - set(shown[False])
+    assert bool(others) == about
+    published = pd.concat([baselines(), paper_networks()])
+    assert others <= set(zip(published["parameters"], published["val_accuracy"], strict=True))
+
+
+def test_unverified_baselines_are_hollow_and_the_axes_keep_the_studys_range():
     axes = Figure().subplots()
-    points = plot_pareto.draw_published(axes)
+    axes.set(xlim=(8000, 60_000), ylim=(65, 85), xscale="log")
+    named = plot_pareto.draw_published(axes, "parameters")
     filled, hollow, paper = axes.collections
     table = pd.read_csv(ROOT / "analysis" / "baselines.csv")
+    table = table[table["params"].between(8000, 60_000)]
     unverified = table["confidence"].isin(["secondary", "leaderboard copy"])
     assert len(hollow.get_offsets()) == unverified.sum() and len(hollow.get_facecolors()) == 0
     assert len(filled.get_offsets()) == (~unverified).sum() and len(filled.get_facecolors()) == 1
-    assert paper.get_offsets().tolist() == [[9024, 70], [57808, 84.6]]
-    assert len(points) == len(table) + 2
+    assert [9024, 70] in paper.get_offsets().tolist()
+    assert len(named) == len(table) + len(paper_networks())
+    assert axes.get_xlim() == (8000, 60_000)
+    assert axes.get_ylim()[1] > table["accuracy"].max()
 
 
-def test_labels_cover_neither_each_other_nor_points():
-    figure = Figure(figsize=(11, 7), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    points = plot_pareto.draw_published(axes)
-    plot_growth.parameter_axis(axes.xaxis)
-    plot_pareto.place_labels(figure, axes, points)
-    boxes = [text.get_window_extent() for text in axes.texts]
-    assert len(boxes) > 25
-    assert {"paper, best", "paper, smallest at 70 %"} <= {t.get_text() for t in axes.texts}
+def test_baselines_without_known_multiply_adds_are_left_out():
+    axes = Figure().subplots()
+    axes.set(xlim=(1e6, 1e7), ylim=(65, 85), xscale="log")
+    named = plot_pareto.draw_published(axes, "multiply-adds")
+    assert 0 < len(named) < len(baselines())
+    assert named["multiply-adds"].between(1e6, 1e7).all()
+
+
+def test_names_cover_neither_each_other_nor_points(tmp_path: Path):
+    figure = plot_pareto.pareto_figure(read_study(rungs_study(tmp_path)), Options())
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    names = {text.get_text() for text in axes.texts}
+    assert {str(s) for s in read_study(tmp_path).settings} <= names
+    assert len(names) > 10
     for i, box in enumerate(boxes):
         assert not box.count_overlaps(boxes[:i])
-    dots = axes.transData.transform(points[["parameters", "val_accuracy"]])
+    dots = axes.transData.transform(points(axes))
     assert not any(box.contains(*dot) for box in boxes for dot in dots)
+
+
+def test_a_study_without_a_finished_size_or_known_operations_is_told(tmp_path: Path, capsys):
+    (key,) = write_study(tmp_path, [config()])
+    write_trial(tmp_path, key, draw_rungs(0)[:1].assign(expansion=None))
+    assert plot_pareto.main([str(tmp_path)]) == 2
+    assert "no size is finished yet" in capsys.readouterr().err
+    write_trial(tmp_path, key, draw_epochs(3, 0))
+    assert plot_pareto.main([str(tmp_path)]) == 0
+    assert plot_pareto.main([str(tmp_path), "--against", "multiply-adds"]) == 2
+    assert "hold no multiply-adds" in capsys.readouterr().err
 
 
 def test_the_printed_front_is_that_of_all_trials(finished: Path, capsys):
@@ -77,13 +145,18 @@ def test_expansions_are_marked_by_kind_where_the_network_grew():
     after = epochs["parameters"].shift(-1).sub(epochs["parameters"]).iloc[:-1]
     assert set(after[after > 0].index) == set(grown.index) - {len(epochs) - 1}
     assert set(grown["kind"]) == {"AddLayer", "AddChannels"}
-    assert len({plot_growth.MARKERS[kind] for kind in grown["kind"]}) == 2
+    assert len({figures.MARKERS[kind] for kind in grown["kind"]}) == 2
 
 
-def test_every_setting_has_a_colour_of_its_own(finished: Path):
-    colours = plot_growth.colours(study := read_study(finished))
-    assert list(colours) == list(study.settings)
-    assert len(set(colours.values())) == len(colours)
+@pytest.mark.parametrize("rated", [True, False])
+def test_growth_has_a_panel_for_the_learning_rate_where_it_was_logged(tmp_path: Path, rated: bool):
+    for i, key in enumerate(write_study(tmp_path, SWEEP, reference=config())):
+        epochs = draw_rungs(i)
+        write_trial(tmp_path, key, epochs if rated else epochs.drop(columns="learning_rate"))
+    panels = plot_growth.growth_figure(read_study(tmp_path), Options()).axes
+    assert len(panels) == 2 + rated
+    names = {text.get_text().removesuffix(" (3 seeds)") for text in panels[0].texts}
+    assert names == {str(s) for s in read_study(tmp_path).settings}
 
 
 @pytest.mark.parametrize(("low", "high"), [(9024, 9024), (9024, 16000), (9024, 1.7e6)])
@@ -91,7 +164,7 @@ def test_parameter_axis_has_labels_for_every_range(low: float, high: float):
     figure = Figure()
     axes = figure.subplots()
     axes.plot([low, high], [70, 80])
-    plot_growth.parameter_axis(axes.xaxis)
+    figures.parameter_axis(axes.xaxis)
     figure.draw_without_rendering()
     left, right = axes.get_xlim()
     labels = [
@@ -101,6 +174,17 @@ def test_parameter_axis_has_labels_for_every_range(low: float, high: float):
     ]
     assert 3 <= len(labels) <= 12 and len(labels) == len(set(labels))
     assert left <= low and high <= right and axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_are_moved_apart_and_no_more(seed: int):
+    rng = np.random.default_rng(seed)
+    places = sorted(rng.random(rng.integers(1, 9)).tolist())
+    moved = figures.apart(places, 0.1)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(moved))
+    assert np.mean(moved) == pytest.approx(np.mean(places))
+    assert figures.apart(moved, 0.1) == pytest.approx(moved)
+    assert figures.apart(places, 0) == pytest.approx(places)
 
 
 def sweep_axes(out: Path) -> Axes:
@@ -120,8 +204,8 @@ def test_unfinished_trials_are_hollow_and_in_no_mean(tmp_path: Path):
         write_trial(tmp_path, key, flat.assign(parameters=sizes[i]), 70.0 if i in done else None)
     axes = sweep_axes(tmp_path)
     drawn = {True: [], False: []}
-    for points in axes.collections:
-        drawn[len(points.get_facecolors()) > 0] += [y for _, y in points.get_offsets()]
+    for dots in axes.collections:
+        drawn[len(dots.get_facecolors()) > 0] += [y for _, y in dots.get_offsets()]
     assert drawn == {True: [10_000, 11_000, 15_000], False: [12_000, 13_000, 14_000]}
     (mean,) = axes.lines
     np.testing.assert_array_equal(mean.get_ydata(), [10_500, np.nan, 15_000])
@@ -132,15 +216,35 @@ def test_unfinished_trials_are_hollow_and_in_no_mean(tmp_path: Path):
 
 def test_a_finished_sweep_has_no_hollow_points_and_its_controls(finished: Path):
     axes = sweep_axes(finished)
-    assert all(len(points.get_facecolors()) for points in axes.collections)
-    labels = axes.get_legend_handles_labels()[1]
-    assert "mean of never (n = 1)" in labels and "unfinished, not in the mean" not in labels
+    assert all(len(dots.get_facecolors()) for dots in axes.collections)
+    assert "unfinished, not in the mean" not in axes.get_legend_handles_labels()[1]
     assert axes.lines[1].get_ydata()[0] == draw_epochs(PLANNED, 5)["parameters"].iloc[-1]
+    figure = plot_sweep.sweep_figure(read_study(finished), Options())
+    named = [text.get_text() for text in figure.axes[1].texts]
+    assert named == ["never (n = 1)"]
 
 
 def test_figures_are_the_same_twice(finished: Path):
     written = []
     for _ in range(2):
         plot_growth.main([str(finished)])
-        written.append((finished / "analysis" / "growth.svg").read_bytes())
+        kinds = ("svg", "pdf", "png")
+        written.append([(finished / "analysis" / f"growth.{k}").read_bytes() for k in kinds])
     assert written[0] == written[1]
+
+
+def test_neither_a_notebook_s_backend_nor_a_matplotlibrc_matters(tmp_path: Path):
+    """And a name in signs that no font may have costs no warning."""
+    out = rungs_study(tmp_path / "study", name="花の種類")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.family: nothing\n")
+    named = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONPATH": str(ROOT)}
+    for script in ("plot_pareto", "plot_growth", "plot_sweep", "report"):
+        run = subprocess.run(
+            [sys.executable, "-W", "error", str(ROOT / "analysis" / f"{script}.py"), str(out)],
+            cwd=tmp_path,
+            env=os.environ | named,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stderr == ""

@@ -1,36 +1,83 @@
-"""The report stands alone and tells why networks grew."""
+"""The report stands alone and says what the logs say, of whatever there is."""
 
+import base64
+import gzip
+import io
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from written_studies import PLANNED, SWEEP, config, draw_epochs, write_log, write_study, write_trial
+from written_studies import (
+    PLANNED,
+    SWEEP,
+    config,
+    draw_epochs,
+    draw_rungs,
+    write_log,
+    write_study,
+    write_trial,
+)
 
 from secnn.analysis import report
 from secnn.analysis.logs import read_study
+from secnn.analysis.page import document, words
+from secnn.analysis.summary import kept
 
 
 class Page(HTMLParser):
-    """What a page shows and what it refers to."""
+    """What a page shows, what it refers to, and the charts and tables that it holds."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.shown, self.tags, self.references = [], set(), []
-        self.feed(text)
-        self.text = " ".join("".join(self.shown).split())
+        self.shown, self.tags, self.references, self.classes = [], set(), [], []
+        self.packed, self.within = {}, None
+        self.size = path.stat().st_size
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.shown).split())
 
     def handle_starttag(self, tag: str, attributes: list) -> None:
+        given = dict(attributes)
         self.tags.add(tag)
-        self.references += [v for k, v in attributes if k in ("src", "href")]
+        self.classes.append(given.get("class"))
+        self.references += [given[k] for k in ("src", "href") if k in given]
+        self.within = given.get("id", "style") if tag in ("script", "style") else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self.within = None
 
     def handle_data(self, data: str) -> None:
-        self.shown.append(data)
+        if self.within:
+            self.packed[self.within] = data
+        else:
+            self.shown.append(data)
+
+    @property
+    def content(self) -> dict:
+        return json.loads(gzip.decompress(base64.b64decode(self.packed["content"])))
+
+    def csv(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(io.StringIO(self.content["tables"][name]))
 
 
-def spaced(page: Page) -> str:
-    return " ".join(" ".join(page.shown).split())
+@pytest.fixture(autouse=True)
+def _without_pictures(request, monkeypatch) -> None:
+    """The pictures take most of the time, and are those of test_plots."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(document, "picture", lambda draw: None)
+
+
+@pytest.fixture
+def pictures() -> None:
+    """For tests of a page with its pictures."""
+
+
+def reported(*outs: Path) -> Page:
+    name = "report.html" if len(outs) == 1 else "comparison.html"
+    assert report.main([str(out) for out in outs]) == 0
+    return Page(outs[0] / "analysis" / name)
 
 
 def candidates(reason: str) -> pd.DataFrame:
@@ -39,7 +86,7 @@ def candidates(reason: str) -> pd.DataFrame:
             "epoch": [3, 3, 7],
             "kind": ["AddLayer", "AddChannels", "AddChannels"],
             "block": [1, 2, 0],
-            "channels": [np.nan, 4, 8],
+            "channels": pd.array([None, 4, 8], "Int64"),
             "added_parameters": [2336, 628, 1472],
             "ratio": [1.25, 1.1, np.nan],
             "chosen": [True, False, True],
@@ -48,35 +95,140 @@ def candidates(reason: str) -> pd.DataFrame:
     )
 
 
-def test_the_report_needs_nothing_else_and_tells_why_networks_grew(tmp_path: Path):
+@pytest.fixture
+def grown(tmp_path: Path) -> Path:
+    """A finished study of rungs, with a sweep and a control."""
+    out = tmp_path / "grown"
+    for i, key in enumerate(write_study(out, SWEEP, reference=config())):
+        write_trial(out, key, draw_rungs(i), 70.0 + i)
+        write_log(out, "expansions", key, candidates("why"))
+    return out
+
+
+@pytest.mark.usefixtures("pictures")
+def test_the_page_needs_nothing_else_and_shows_what_anyone_writes_as_text(tmp_path: Path):
     out = tmp_path / "<b>&"
-    dataset = {"name": "digits", "notice": "Not <CIFAR-10>, but digits.", "validation": "test"}
+    dataset = {"name": "digits", "notice": "Not <CIFAR-10>, but </script>.", "validation": "test"}
     keys = write_study(out, SWEEP, **dataset)
     for i, key in enumerate(keys):
-        write_trial(out, key, draw_epochs(4, i))
-    write_log(out, "expansions", keys[1], candidates("density 1.2 > 0.5 & rising"))
-    assert report.main([str(out)]) == 0
-    page = Page((out / "analysis" / "report.html").read_text(encoding="utf-8"))
-    assert len(page.references) == 3
-    assert all(uri.startswith("data:image/png;base64,") for uri in page.references)
-    assert not page.tags & {"script", "link", "iframe", "b"}
-    assert "url(" not in page.text
-    for text in ("<b>&: a study", "Not <CIFAR-10>, but digits.", "validation = test set"):
+        write_trial(out, key, draw_rungs(i))
+    write_log(out, "expansions", keys[1], candidates("density 1.2 > 0.5 & </script><b>"))
+    page = reported(out)
+    assert page.size < 1_000_000
+    assert sum(uri.startswith("data:image/png;base64,") for uri in page.references) == 3
+    assert all(uri.startswith(("data:", "#")) for uri in page.references)
+    assert not page.tags & {"link", "iframe", "b"} - {"link"} and "b" not in page.tags
+    for text in ("<b>&", "Not <CIFAR-10>, but </script>.", "validation = test set"):
         assert text in page.text
     assert all(str(setting) in page.text for setting in read_study(out).settings)
-    assert f"{keys[1]}: 2 expansions, epoch 4/{PLANNED}" in page.text
-    assert "a layer in block 1 2,336 1.25 density 1.2 > 0.5 & rising" in spaced(page)
-    assert "8 channels in block 0 1,472" in spaced(page)
-    assert "4 channels" not in page.text
+    assert f"{keys[1]}: 2 expansions, epoch {PLANNED}/{PLANNED}" in page.text
+    assert "after epoch 3: a layer in block 1 density 1.2 > 0.5 & </script><b>" in page.text
+    assert "● a layer in block 1 2,336 1.25" in page.text
+    assert "4 channels in block 2 628 1.1" in page.text
+    assert "8 channels in block 0" in page.text
     assert f"{keys[0]}: 0 expansions" in page.text
 
 
-def test_a_report_of_a_study_without_a_sweep_has_two_figures(tmp_path: Path):
+def test_a_digits_page_has_nothing_of_cifar(tmp_path: Path):
+    for i, key in enumerate(write_study(tmp_path, SWEEP, name="digits", source="digits")):
+        write_trial(tmp_path, key, draw_rungs(i), 70.0)
+    page = reported(tmp_path)
+    assert "the paper needs" not in page.text and "33,655" not in page.text
+    assert "2401.05686" not in page.text and "CIFAR" not in page.text
+    charts = json.dumps(page.content)
+    assert "published" not in charts and "ResNet" not in charts
+
+
+def test_the_finding_is_what_the_logs_say(grown: Path):
+    study, page = read_study(grown), reported(grown)
+    ladders = [kept(draw_rungs(i)) for i in range(3)]
+    low, high = (
+        {int(rows["parameters"].iloc[end]) for rows in ladders} for end in (0, -1)
+    )  # fmt: skip
+    assert (
+        f"3 seeds grew from {words.span([*low])} to {words.span([*high])} parameters" in page.text
+    )
+    reached = [rows.loc[rows["val_accuracy"] >= 70, "parameters"].min() for rows in ladders]
+    expected = words.target(study.settings[study.reference], 70)
+    assert f"{np.mean(reached):,.0f}" in expected and "the paper needs 11,360." in expected
+    assert expected in page.text
+    assert "On test images the best epoch's network has 71.0 ± 2.5 %" in page.text
+    best = ladders[0]["val_accuracy"].max() - kept(draw_rungs(5))["val_accuracy"].max()
+    side = "above" if best >= 0 else "below"
+    told = f"the reference's best network is {abs(best):.1f} points (one seed) {side} that of never"
+    assert told in page.text
+
+
+def test_every_chart_has_its_data(grown: Path):
+    page, study = reported(grown), read_study(grown)
+    networks = page.csv("s0-accuracy")
+    for trial in study.trials:
+        own = networks[networks["trial"] == trial.key]
+        rows = kept(trial.epochs)
+        for column in ("parameters", "multiply-adds", "val_accuracy", "epoch"):
+            assert own[column].tolist() == rows[column].tolist()
+        epochs = page.csv("s0-growth")
+        assert (epochs["trial"] == trial.key).sum() == len(trial.epochs)
+    assert {"the paper", "ResNet-20"} & set(networks["network"].dropna()) == {"ResNet-20"}
+    assert len(page.csv("s0-decisions")) == 3 * len(study.trials)
+    assert page.csv("s0-sweep")["trial"].tolist() == [t.key for t in study.trials]
+    links = {name for name in page.content["tables"]}
+    assert links == {f"s0-{n}" for n in ("accuracy", "growth", "sweep", "decisions")}
+
+
+def test_both_axes_show_the_paper_and_published_networks_with_their_sources(grown: Path):
+    charts = reported(grown).content["charts"]
+    for chart, cost in (("s0-accuracy-0", "parameters"), ("s0-accuracy-1", "multiply-adds")):
+        assert cost in charts[chart]["layout"]["xaxis"]["title"]["text"]
+        told = [p for trace in charts[chart]["data"] for p in trace.get("customdata", [])]
+        named = {p[0]: p[3] for p in told}
+        assert "github.com/zeiss-microscopy/BSConv" in named["BSConv-S WRN16-1"]
+    paper = [t for t in charts["s0-accuracy-0"]["data"] if t["name"] == "the paper"]
+    assert [x for trace in paper for x in trace["x"]].count(33655.2) == 1
+
+
+def test_networks_are_drawn_at_every_rung(grown: Path):
+    page = reported(grown)
+    rows = kept(draw_rungs(max(range(3), key=lambda i: len(kept(draw_rungs(i))))))
+    for row in rows.itertuples():
+        assert f"{row.parameters:,} · {row.val_accuracy:.1f} %" in page.text
+        assert f"channels {row.channels}, layers 1-2-1" in page.text
+    assert page.classes.count("new") == len(rows) - 1, "a growing block has one layer"
+
+
+def test_half_finished_studies_with_failed_trials_are_told_as_far_as_they_are(tmp_path: Path):
+    keys = write_study(tmp_path, SWEEP, reference=config())
+    write_trial(tmp_path, keys[0], draw_rungs(0), 70.0)
+    write_trial(tmp_path, keys[1], draw_rungs(1)[:6])
+    (tmp_path / "trials" / keys[2]).mkdir(parents=True)
+    (tmp_path / "trials" / keys[2] / "ERROR").write_text("TrialDiverged: nan\n")
+    page = reported(tmp_path)
+    assert "So far 1 of 6 trials finished, 1 failed." in page.text
+    assert "2 seeds grew" in page.text
+    assert f"{keys[2]}: 0 expansions, failed at epoch 0: TrialDiverged: nan" in page.text
+    assert f"{keys[3]}: 0 expansions, not started" in page.text
+    assert f"{keys[1]} epoch 6/{PLANNED} 6" in page.text
+
+
+@pytest.mark.parametrize("rows", [draw_rungs(0)[:1].assign(expansion=None), draw_epochs(4, 0)])
+def test_a_study_without_a_finished_size_or_a_sweep_has_a_page(tmp_path: Path, rows):
     (key,) = write_study(tmp_path, [config()])
-    write_trial(tmp_path, key, draw_epochs(4, 0))
-    assert report.main([str(tmp_path)]) == 0
-    page = Page((tmp_path / "analysis" / "report.html").read_text(encoding="utf-8"))
-    assert len(page.references) == 2
+    write_trial(tmp_path, key, rows)
+    page = reported(tmp_path)
+    finished = "rung" not in rows
+    assert ("No size is finished yet." in page.text) != finished
+    assert ("Accuracy against size" in page.text) == finished
+    assert "Sweeps" not in page.text and "Predicted against" not in page.text
+    assert "Growth over the epochs" in page.text
+
+
+def test_networks_that_did_not_grow_are_said_not_to(tmp_path: Path):
+    for key in write_study(tmp_path, [config(seed=s) for s in range(2)]):
+        flat = draw_rungs(0).assign(parameters=9024, expansion=None)
+        write_trial(tmp_path, key, flat, 70.0)
+    text = reported(tmp_path).text
+    assert "2 seeds trained, and none grew: 9,024 parameters." in text
+    assert "No seed has reached" in text or "is first reached with 9,024 parameters" in text
 
 
 @pytest.mark.parametrize("scored", [True, False])
@@ -87,10 +239,31 @@ def test_the_report_has_the_calibration_of_what_was_followed(tmp_path: Path, sco
         realised = {"realised_reduction": [0.1 + i, np.nan, np.nan], "reduction_before": np.nan}
         score = {"predicted_reduction": 3.0 + i if scored else np.nan}
         write_log(tmp_path, "expansions", key, candidates("why").assign(**realised, **score))
-    assert report.main([str(tmp_path)]) == 0
-    page = Page((tmp_path / "analysis" / "report.html").read_text(encoding="utf-8"))
-    assert len(page.references) == 2 + scored
-    assert ("What expansions promised" in page.text) == scored
+    page = reported(tmp_path)
+    assert ("s0-predicted-0" in page.content["charts"]) == scored
     rho = "+1.00 +1.00 +1.00 +1.00" if scored else "- - - -"
-    assert f"predicted_reduction realised {3 * scored} {rho}" in spaced(page)
+    assert f"predicted_reduction realised {3 * scored} {rho}" in page.text
     assert "confounded with training progress" in page.text
+
+
+def test_several_studies_stand_side_by_side(grown: Path, tmp_path: Path):
+    other = tmp_path / "other" / "grown"
+    for i, key in enumerate(write_study(other, SWEEP[:2], name="digits")):
+        write_trial(other, key, draw_rungs(i + 7), 60.0)
+    page = reported(grown, other)
+    assert "2 studies side by side" in page.text
+    assert "grown (1)" in page.text and "grown (2)" in page.text
+    assert "on different data" in page.text
+    lines = [t["name"] for t in page.content["charts"]["studies-accuracy-0"]["data"]]
+    assert {name.split(":")[0] for name in lines} == {"grown (1)", "grown (2)"}
+    assert set(page.csv("studies-accuracy")["study"]) == {"grown (1)", "grown (2)"}
+    assert {"s0-growth-0", "s1-growth-0"} <= set(page.content["charts"])
+
+
+def test_the_page_goes_where_it_is_asked_to(grown: Path, tmp_path: Path, capsys):
+    path = tmp_path / "mine" / "page.html"
+    assert report.main([str(grown), "--output", str(path)]) == 0
+    assert path.exists() and not (grown / "analysis").exists()
+    assert report.main([str(grown), str(tmp_path / "missing")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "missing" in error

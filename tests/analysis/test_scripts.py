@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 from written_studies import ROOT, SWEEP, config, draw_epochs, write_study, write_trial
 
 from secnn.analysis import make_table, plot_growth, plot_pareto, plot_sweep, report
@@ -23,12 +24,12 @@ SCRIPTS = {
 }
 WRITTEN = {
     "make_table": {"table.md", "table.csv", "settings.csv", "table.tex"},
-    "plot_pareto": {"pareto.png", "pareto.svg"},
-    "plot_growth": {"growth.png", "growth.svg"},
-    "plot_sweep": {"sweep.png", "sweep.svg"},
+    **{
+        f"plot_{name}": {f"{name}.{kind}" for kind in ("png", "svg", "pdf")}
+        for name in ("pareto", "growth", "sweep")
+    },
+    "report": {"report.html"},
 }
-DRAWN = {f"{name}.{kind}" for name in ("pareto", "growth", "sweep") for kind in ("png", "svg")}
-WRITTEN["report"] = {"report.html", *DRAWN}
 
 
 def run(script: str, *arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -57,6 +58,8 @@ def test_scripts_write_their_files_and_no_others(finished: Path, script: str):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 500_000
     for path in written.glob("*.svg"):
         assert ET.parse(path).getroot().tag.endswith("svg")
+    for path in written.glob("*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF")
 
 
 def test_the_default_is_the_newest_study_under_runs(finished: Path):
@@ -123,23 +126,51 @@ def test_notice_and_protocol_stand_in_every_output(tmp_path: Path, script: str, 
     dataset = {"name": "digits", "notice": notice, "validation": "test"}
     for i, key in enumerate(write_study(tmp_path, SWEEP, **dataset)):
         write_trial(tmp_path, key, draw_epochs(4, i))
-    titles, set_title = [], Axes.set_title
+    drawn, savefig = [], Figure.savefig
     monkeypatch.setattr(
-        Axes,
-        "set_title",
-        lambda axes, text, **how: titles.append(text) or set_title(axes, text, **how),
+        Figure, "savefig", lambda figure, *a, **k: drawn.append(figure) or savefig(figure, *a, **k)
     )
     assert SCRIPTS[script].main([str(tmp_path)]) == 0
-    texts = titles or [p.read_text() for p in (tmp_path / "analysis").iterdir()]
-    assert texts
+    texts = [" ".join(figure.get_supxlabel().split()) for figure in drawn]
+    if not texts or script == "report":
+        texts = [p.read_text() for p in (tmp_path / "analysis").iterdir()]
     for text in texts:
         assert "Not CIFAR-10 but digits, for" in text
-        assert "validation = test set (the paper's protocol)" in text
+        assert "validation = test set (the paper" in text
         assert "quick" in text and "digits" in text
 
 
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s.startswith("plot_")])
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_one_file_of_the_size_asked_for_is_written(finished: Path, script: str, kind: str):
+    out = finished.parent / f"mine.{kind}"
+    arguments = [str(finished), "--output", str(out), "--size", "column", "--title", "Mine <1>"]
+    assert SCRIPTS[script].main(arguments) == 0
+    assert not (finished / "analysis").exists()
+    if kind == "png":
+        with Image.open(out) as image:
+            assert image.size[0] == pytest.approx(3.4 * 200, abs=1)
+    if kind == "svg":
+        assert "Mine &lt;1&gt;" in out.read_text()
+        assert float(ET.parse(out).getroot().get("width")[:-2]) == pytest.approx(3.4 * 72, abs=1)
+
+
+@pytest.mark.parametrize("text", ["figure", "figure.jpg", "a.html"])
+def test_figures_are_written_in_known_formats(finished: Path, text: str, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        plot_growth.main([str(finished), "--output", text])
+    assert stopped.value.code == 2
+    assert f"ends in .png, .svg, .pdf, got {text}" in capsys.readouterr().err
+    assert (
+        plot_growth.main([str(finished), "--output", str(finished / "study.json" / "a.png")]) == 2
+    )
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "a.png" in error
+
+
 def test_neither_torch_nor_ray_is_imported():
-    modules = sorted(p.stem for p in (ROOT / "analysis").glob("*.py"))
+    files = [p.relative_to(ROOT).with_suffix("") for p in (ROOT / "analysis").rglob("*.py")]
+    modules = sorted(".".join(p.parts[1:]) for p in files if p.name != "__init__")
     imports = "; ".join(f"import secnn.analysis.{m}" for m in modules)
     code = f"import sys, json; {imports}; print(json.dumps([*sys.modules]))"
     done = subprocess.run(

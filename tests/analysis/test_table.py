@@ -1,5 +1,6 @@
 """The tables show measures, spreads, and what is not there yet."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from written_studies import PLANNED, SWEEP, config, draw_epochs, pipe_rows, write_study, write_trial
 
 from secnn.analysis import make_table
-from secnn.analysis.summary import parameters_reaching
+from secnn.analysis.summary import kept, parameters_reaching
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog"]
 CIFAR10 += ["horse", "ship", "truck"]
@@ -25,15 +26,15 @@ def test_table_shows_the_measures_and_their_spread(finished: Path, capsys):
         "parameters at 75.5% validation accuracy",
         "highest validation accuracy (%)",
         "parameters at highest accuracy",
-        "test accuracy of that network (%)",
+        "test accuracy of the best epoch (%)",
     ]
     columns = [draw_epochs(PLANNED, i) for i in range(3)]
-    reached = [parameters_reaching(c, 60) for c in columns]
+    reached = [parameters_reaching(kept(c), 60) for c in columns]
     cells = rows["parameters at 60% validation accuracy"]
     assert cells[:3] == [f"{p:,}" for p in reached]
     assert cells[3] == f"{np.mean(reached):,.0f} ± {np.std(reached, ddof=1):,.0f}"
     assert cells[4] == "not published"
-    assert rows["test accuracy of that network (%)"][:4] == [
+    assert rows["test accuracy of the best epoch (%)"][:4] == [
         *("70.00", "71.00", "72.00"),
         "71.00 ± 1.00",
     ]
@@ -48,18 +49,26 @@ def test_the_papers_column_is_its_five_trials(finished: Path, capsys):
     assert rows["parameters at highest accuracy"][-1] == "62,698 (40,960–74,564)"
 
 
-def test_the_papers_column_tells_when_it_is_about_other_images(tmp_path: Path, capsys):
-    for name, class_names, head in (
-        ("digits", list("0123456789"), "paper (CIFAR-10, not digits)"),
-        ("images", CIFAR10, "paper"),
-        ("cifar10", None, "paper"),
-        ("cifar100", [str(i) for i in range(100)], "paper (CIFAR-10, not cifar100)"),
-    ):
-        out = tmp_path / name
-        (key,) = write_study(out, [config()], name=name, class_names=class_names)
-        write_trial(out, key, draw_epochs(4, 0))
-        make_table.main([str(out)])
-        assert pipe_rows(capsys.readouterr().out, "Reference:")[""][-1] == head
+@pytest.mark.parametrize(
+    ("name", "class_names", "there"),
+    [
+        ("digits", list("0123456789"), False),
+        ("images", CIFAR10, True),
+        ("cifar10", None, True),
+        ("cifar100", [str(i) for i in range(100)], False),
+    ],
+)
+def test_the_paper_stands_only_beside_studies_of_its_images(
+    name: str, class_names: list | None, there: bool, tmp_path: Path, capsys
+):
+    (key,) = write_study(tmp_path, [config()], name=name, class_names=class_names)
+    write_trial(tmp_path, key, draw_epochs(4, 0))
+    make_table.main([str(tmp_path)])
+    texts = {p.name: p.read_text(encoding="utf-8") for p in (tmp_path / "analysis").iterdir()}
+    assert ("paper_mean" in texts["table.csv"]) == there
+    for text in (capsys.readouterr().out, texts["table.md"], texts["table.tex"]):
+        column = re.search(r"[|&] +paper ", text) is not None
+        assert {"33,655" in text, "2401.05686" in text, column} == {there}
 
 
 def test_what_is_not_reached_or_not_finished_says_so(tmp_path: Path, capsys):
@@ -73,11 +82,11 @@ def test_what_is_not_reached_or_not_finished_says_so(tmp_path: Path, capsys):
     rows = pipe_rows(text, "Reference:")
     heads = ["seed 0", "seed 1", f"seed 2 (epoch 2/{PLANNED})", "seed 3 (not started)"]
     assert rows[""][:4] == heads
-    at_70 = ["9,024", "not reached", "not yet", "not yet", "9,024 (1 of 4)"]
+    at_70 = ["9,024", "not reached", "not yet", "not yet", "median > 9,024 (1 of 4)"]
     assert rows["parameters at 70% validation accuracy"][:5] == at_70
     assert rows["parameters at 80% validation accuracy"][4] == "not reached (0 of 4)"
     assert rows["highest validation accuracy (%)"][4].endswith("(3 of 4)")
-    assert rows["test accuracy of that network (%)"][2:5] == [
+    assert rows["test accuracy of the best epoch (%)"][2:5] == [
         *("not yet", "not yet"),
         "67.00 ± 4.24 (2 of 4)",
     ]
@@ -87,7 +96,18 @@ def test_what_is_not_reached_or_not_finished_says_so(tmp_path: Path, capsys):
     table = pd.read_csv(tmp_path / "analysis" / "table.csv").set_index("metric")
     reached = table.loc["parameters at 70% validation accuracy"]
     assert reached[heads].tolist() == ["9024", "not reached", "not yet", "not yet"]
-    assert (reached["mean"], reached["k"], reached["n"]) == (9024, 1, 4)
+    assert (reached["mean"], reached["k"], reached["n"], reached["median"]) == (9024, 1, 4, np.inf)
+
+
+def test_a_target_that_some_did_not_reach_has_a_median_that_counts_them(tmp_path: Path, capsys):
+    keys = write_study(tmp_path, [config(seed=s) for s in range(3)])
+    flat = pd.DataFrame({"epoch": [1], "expansion": None})
+    for key, size, accuracy in zip(keys, (9024, 20_000, 30_000), (72.0, 60.0, 61.0), strict=True):
+        write_trial(tmp_path, key, flat.assign(parameters=size, val_accuracy=accuracy), 60.0)
+    assert make_table.main([str(tmp_path), "--targets", "61", "70"]) == 0
+    rows = pipe_rows(capsys.readouterr().out, "Reference:")
+    assert rows["parameters at 61% validation accuracy"][3] == "median 30,000 (2 of 3)"
+    assert rows["parameters at 70% validation accuracy"][3] == "median > 30,000 (1 of 3)"
 
 
 def test_a_setting_without_values_says_whether_they_can_still_come(tmp_path: Path, capsys):

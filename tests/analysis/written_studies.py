@@ -69,6 +69,32 @@ def draw_epochs(count: int, seed: int) -> pd.DataFrame:
     )
 
 
+def draw_rungs(seed: int, count: int = PLANNED) -> pd.DataFrame:
+    """A trial of rungs, after most of which it grows, as `schedule=rungs` logs it; accuracy is not
+    highest where a rung ends."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 4, count)
+    rung = np.repeat(np.arange(count), lengths)[:count]
+    last = np.append(rung[1:] != rung[:-1], True)
+    grows = last & (rng.random(count) < 0.8)
+    grows[-1] = False
+    grown = np.cumsum(grows) - grows
+    return pd.DataFrame(
+        {
+            "epoch": np.arange(1, count + 1),
+            "parameters": 9024 + 2336 * grown,
+            "flops": 2_000_000 + 1_000_000 * grown,
+            "channels": [f"16-16-{16 + 4 * g}" for g in grown],
+            "layers": "1-2-1",
+            "val_accuracy": np.round(60 + 20 * (1 - np.exp(-grown / 2)) + rng.random(count) * 5, 1),
+            "learning_rate": 0.008 * rng.random(count),
+            "expansion": np.where(grows, "AddChannels(block=2, channels=4)", None),
+            "rung": rung + 1,
+            **{f"{part}_seconds": 1.0 for part in ("train", "eval", "score")},
+        }
+    )
+
+
 def write_trial(out: Path, key: str, epochs: pd.DataFrame, test_accuracy=None) -> None:
     """The epochs, and the row of the end if there is a `test_accuracy`."""
     write_log(out, "epochs", key, epochs)

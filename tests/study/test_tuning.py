@@ -8,7 +8,7 @@ import pytest
 from studies import ROOT
 
 from secnn.study import tuning
-from secnn.study.command import parser
+from secnn.study.run import options
 
 # In a process of its own, because Ray leaves open files to be warned of, which are errors here.
 STUDY = """
@@ -23,8 +23,7 @@ from ray import tune
 
 from secnn.data import load_dataset
 from secnn.study import tuning
-from secnn.study.command import parser
-from secnn.study.run import describe
+from secnn.study.run import describe, options
 
 
 def note_resources(parameters, arrays, study, out, threads, folders):
@@ -39,7 +38,7 @@ def die(parameters, arrays, study, out, threads, folders):
 what, folder, cluster, *arguments = sys.argv[1:]
 ray.init(address="local", include_dashboard=False, logging_level="ERROR", **json.loads(cluster))
 tuning.worker.run = globals()[what]
-asked = parser().parse_args([*arguments, "--preset", "quick"])
+asked = options().parse_args([*arguments, "--preset", "quick"])
 data = load_dataset("digits")
 study = describe(asked, data)
 tuning.tune_trials(asked, study, data, Path(folder), list(study["trials"])[:2])
@@ -94,7 +93,7 @@ def test_a_worker_that_dies_for_good_has_its_reason_noted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "variable", "expected"),
+    ("given", "variable", "expected"),
     [
         ([], None, None),
         ([], "", None),
@@ -104,11 +103,11 @@ def test_a_worker_that_dies_for_good_has_its_reason_noted(tmp_path):
         (["--address", ""], "there:1", ("there:1", "RAY_ADDRESS")),
     ],
 )
-def test_the_cluster_is_the_one_that_is_named(options, variable, expected, monkeypatch):
+def test_the_cluster_is_the_one_that_is_named(given, variable, expected, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if variable is not None:
         monkeypatch.setenv("RAY_ADDRESS", variable)
-    assert tuning.cluster(parser().parse_args(options)) == expected
+    assert tuning.cluster(options().parse_args(given)) == expected
 
 
 def test_what_names_an_unusable_cluster_is_told_with_all_that_ray_says(monkeypatch):
@@ -118,7 +117,7 @@ def test_what_names_an_unusable_cluster_is_told_with_all_that_ray_says(monkeypat
     monkeypatch.setattr(tuning, "join", join)
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     with pytest.raises(ConnectionError) as error:
-        tuning.connect(parser().parse_args([]))
+        tuning.connect(options().parse_args([]))
     assert str(error.value) == (
         "RAY_ADDRESS: no Ray at http://127.0.0.1:8265 (Invalid address. 1. Unset it, or 2. set it "
         "to another one.); check it, or try again"

@@ -1,0 +1,257 @@
+"""Accuracy against cost, as Plotly takes it, and the tables behind it.
+
+A *chart* is a dict of `data` and `layout`. Colours of text, axes and grids are left to the page,
+which knows whether it is light or dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from secnn.analysis.figures import margin, short
+from secnn.analysis.logs import Setting, Study, Trial
+from secnn.analysis.palette import DASHES, PUBLISHED, colours, criterion_colour
+from secnn.analysis.plot_pareto import mean_ladder
+from secnn.analysis.published import baselines, paper_networks
+from secnn.analysis.summary import COSTS, ladder
+
+KEPT = ["parameters", "multiply-adds", "val_accuracy", "epoch", "channels", "layers"]
+POINT = (
+    "<b>%{customdata[0]}</b><br>%{customdata[1]} parameters, multiply-adds: %{customdata[2]}"
+    "<br>%{y:.2f} % of {images} images<br>%{customdata[3]}<extra></extra>"
+)
+"""What is told of a network that is pointed at."""
+STUDIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of whole studies, where several are compared."""
+
+
+def axis(title: str, **more: object) -> dict:
+    """An axis with its title."""
+    return {"title": {"text": title}, "automargin": True, **more}
+
+
+def cost_axis(cost: str, low: float, high: float) -> dict:
+    """A logarithmic axis of parameters or multiply-adds that shows `low` to `high`."""
+    room = margin(low, high)
+    shown = [float(np.log10(low / room)), float(np.log10(high * room))]
+    return axis(COSTS[cost], type="log", range=shown, **log_ticks(low / room, high * room))
+
+
+def log_ticks(low: float, high: float) -> dict:
+    """Ticks at 1, 2 and 5 times the powers of ten, or, over a narrow range, at more."""
+    steps = (1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    powers = 10.0 ** np.arange(0, 13)
+    ticks = [float(s * p) for p in powers for s in steps if low / 2 <= s * p <= high * 2]
+    return {"tickvals": ticks, "ticktext": [short(t) for t in ticks]}
+
+
+def accuracy_axis(values: pd.Series) -> dict:
+    """An axis that shows all of `values`, in per cent."""
+    low, high = float(values.min()), float(values.max())
+    room = max(1.0, 0.06 * (high - low))
+    return axis("validation accuracy (%)", range=[low - room, min(100.5, high + room)])
+
+
+def kept_networks(study: Study) -> pd.DataFrame:
+    """A row a finished network: setting, trial, `KEPT`."""
+    tables = [
+        ladder(t).reindex(columns=KEPT).assign(setting=str(t.setting), trial=t.key)
+        for t in study.trials
+        if len(t.epochs)
+    ]
+    return pd.concat(tables, ignore_index=True)[["setting", "trial", *KEPT]]
+
+
+def pareto_csv(study: Study) -> pd.DataFrame:
+    """What the charts of accuracy show, as a table."""
+    own = kept_networks(study)
+    if not study.is_cifar10:
+        return own
+    others = pd.concat([paper_networks(), baselines()]).rename(columns={"name": "network"})
+    columns = ["network", "parameters", "multiply-adds", "val_accuracy", "notes", "source"]
+    return pd.concat([own, others[columns]], ignore_index=True)
+
+
+def pareto(study: Study, cost: str) -> dict | None:
+    """The study's ladders beside the paper and published networks; None if no network is finished,
+    or its cost is not known."""
+    points = kept_networks(study).dropna(subset=[cost])
+    if points.empty:
+        return None
+    colour, data = colours(study), []
+    for setting, trials in reversed(study.settings.items()):
+        data += _setting(study, setting, trials, colour[setting], cost)
+    low, high = points[cost].min(), points[cost].max()
+    x, seen = cost_axis(cost, low, high), points["val_accuracy"]
+    if study.is_cifar10:
+        others = [_others(cost, read) for read in (True, False)] + [_paper(cost)]
+        data = [*others[:2], *data, others[2]]
+        inside = [rows[_inside(rows[cost], x)] for rows in (baselines(), paper_networks())]
+        seen = pd.concat([seen, *(rows["val_accuracy"] for rows in inside)])
+    return {"data": data, "layout": {"xaxis": x, "yaxis": accuracy_axis(seen), **LAYOUT}}
+
+
+LAYOUT = {
+    "hovermode": "closest",
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+    "margin": {"l": 10, "r": 24, "t": 10, "b": 10},
+}
+
+
+def _inside(costs: pd.Series, shown: dict) -> pd.Series:
+    low, high = shown["range"]
+    return costs.between(10**low, 10**high)
+
+
+def _setting(
+    study: Study, setting: Setting, trials: Sequence[Trial], colour: str, cost: str
+) -> list[dict]:
+    """Trajectories, band, mean and networks of a setting; its name is in the legend once."""
+    reference, name = setting == study.reference, str(setting)
+    group = {"legendgroup": name, "name": name, "showlegend": False}
+    mean = mean_ladder(trials, cost)
+    line = {
+        "color": colour,
+        "width": 3 if reference else 1.5,
+        "dash": DASHES[study.family(setting)],
+    }
+    networks = [
+        ladder(t).reindex(columns=KEPT).assign(trial=t.key) for t in trials if len(t.epochs)
+    ]
+    return [
+        _trajectories(trials, colour, cost) | group,
+        *([_band(mean, colour) | group] if len(mean) and not np.isnan(mean[:, 2]).all() else []),
+        {
+            **group,
+            **_line(mean[:, 0], mean[:, 1]),
+            "line": line,
+            "showlegend": True,
+            "legendrank": rank(study, setting),
+            "hoverinfo": "skip",
+        },
+        *([_networks(pd.concat(networks), cost, colour) | group] if networks else []),
+    ]
+
+
+def rank(study: Study, setting: Setting) -> int:
+    """Its place in the legend: the reference first; those of Plotly without a rank come last."""
+    return 1 + list(study.settings).index(setting)
+
+
+def _line(x: Sequence[float], y: Sequence[float]) -> dict:
+    return {"type": "scatter", "mode": "lines", "x": rounded(x), "y": rounded(y)}
+
+
+def rounded(values: Sequence[float]) -> list:
+    """With six significant digits, None for what is not known."""
+    return [None if v is None or pd.isna(v) else float(f"{v:.6g}") for v in values]
+
+
+def _trajectories(trials: Sequence[Trial], colour: str, cost: str) -> dict:
+    """Every epoch of all trials, faint."""
+    x, y = [], []
+    for epochs in (t.epochs for t in trials):
+        known = cost == "parameters" or "flops" in epochs
+        values = epochs["parameters"] if cost == "parameters" else epochs.get("flops", 0) / 2
+        x += [*(values if known else [None] * len(epochs)), None]
+        y += [*epochs["val_accuracy"], None]
+    return _line(x, y) | {"line": {"color": colour, "width": 0.7}, "opacity": 0.25} | SKIPPED
+
+
+SKIPPED = {"hoverinfo": "skip"}
+
+
+def _band(mean: np.ndarray, colour: str) -> dict:
+    """The mean's 95 % interval."""
+    x = [*mean[:, 0], *mean[::-1, 0]]
+    y = [*mean[:, 3], *mean[::-1, 2]]
+    return _line(x, y) | SKIPPED | {"fill": "toself", "line": {"width": 0}} | faded(colour)
+
+
+def faded(colour: str) -> dict:
+    """The fill of a band in `colour`."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return {"fillcolor": f"rgba({red}, {green}, {blue}, 0.18)"}
+
+
+def _networks(rows: pd.DataFrame, cost: str, colour: str) -> dict:
+    """A dot a finished network."""
+    shapes = [
+        f"epoch {e:g}" + (f"; channels {c}, layers {n}" if isinstance(c, str) else "")
+        for e, c, n in zip(rows["epoch"], rows["channels"], rows["layers"], strict=True)
+    ]
+    return {
+        **{"type": "scatter", "mode": "markers", "marker": {"color": colour, "size": 7}},
+        **{
+            "x": rounded(rows[cost]),
+            "y": rounded(rows["val_accuracy"]),
+            "hovertemplate": POINT.replace("{images}", "validation"),
+        },
+        "customdata": list(zip(rows["trial"], *counts(rows), shapes, strict=True)),
+    }
+
+
+def counts(rows: pd.DataFrame) -> list[list[str]]:
+    """Parameters and multiply-adds as text."""
+    adds = ["unknown" if pd.isna(v) else f"{v / 1e6:,.3g} M" for v in rows["multiply-adds"]]
+    return [[f"{v:,.0f}" for v in rows["parameters"]], adds]
+
+
+def _others(cost: str, read: bool) -> dict:
+    """Published networks, hollow where their figures were not read at the source."""
+    table = baselines()
+    rows = table[(table["read"] == read) & table[cost].notna()]
+    symbol = "diamond" if read else "diamond-open"
+    label = "published networks" + ("" if read else ", not read at the source")
+    return _points(rows, cost, label, {"symbol": symbol, "color": PUBLISHED, "size": 8})
+
+
+def _paper(cost: str) -> dict:
+    rows = paper_networks().dropna(subset=[cost])
+    line = {"color": "#000000", "width": 1}
+    star = {"symbol": "star", "color": "#ffd700", "size": 14, "line": line}
+    return _points(rows, cost, "the paper", star)
+
+
+def _points(rows: pd.DataFrame, cost: str, label: str, marker: dict) -> dict:
+    told = [
+        "<br>".join(filter(None, pair)) for pair in zip(rows["notes"], rows["source"], strict=True)
+    ]
+    about = list(zip(rows["name"], *counts(rows), told, strict=True))
+    return {
+        **{"type": "scatter", "mode": "markers", "name": label, "marker": marker},
+        **{"x": rounded(rows[cost]), "y": rounded(rows["val_accuracy"])},
+        **{"customdata": about, "showlegend": len(rows) > 0},
+        "hovertemplate": POINT.replace("{images}", "test"),
+    }
+
+
+def comparison(studies: Sequence[Study], names: Sequence[str], cost: str) -> dict | None:
+    """The references' mean ladders of several studies; None if none has one."""
+    data, ends = [], []
+    for i, (study, name) in enumerate(zip(studies, names, strict=True)):
+        mean = mean_ladder(study.settings[study.reference], cost)
+        if not len(mean):
+            continue
+        alone = len({s.reference.criterion for s in studies}) == len(studies)
+        criterion = criterion_colour(study.reference.criterion)
+        colour = criterion if alone else STUDIES[i % len(STUDIES)]
+        group = {"legendgroup": name, "name": f"{name}: {study.reference}", "showlegend": False}
+        if not np.isnan(mean[:, 2]).all():
+            data.append(_band(mean, colour) | group)
+        hover = "<b>%{fullData.name}</b><br>%{x:,} " + cost + "<br>%{y:.2f} %<extra></extra>"
+        look = {"mode": "lines+markers", "line": {"color": colour, "width": 3}}
+        data.append(
+            {**group, **_line(mean[:, 0], mean[:, 1]), **look, "hovertemplate": hover}
+            | {"showlegend": True}
+        )
+        ends.append(mean)
+    if not ends:
+        return None
+    rows = np.concatenate(ends)
+    x = cost_axis(cost, rows[:, 0].min(), rows[:, 0].max())
+    y = accuracy_axis(pd.Series(rows[:, 1]))
+    return {"data": data, "layout": {"xaxis": x, "yaxis": y, **LAYOUT}}

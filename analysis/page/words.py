@@ -1,0 +1,186 @@
+"""The finding of a study, in sentences made from its logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from secnn.analysis.logs import Setting, Study, Trial
+from secnn.analysis.published import paper_table
+from secnn.analysis.stats import Spread, paired, spread
+from secnn.analysis.summary import BEST, TEST, ladder, measures, parameters_at, reaching
+
+TARGETS = (70, 80)
+"""Of CIFAR-10, in per cent; those that the paper reports."""
+
+
+def finding(study: Study) -> list[str]:
+    """What came out, the most important first; each a sentence or two."""
+    seeds = [t for t in study.settings[study.reference] if len(t.epochs)]
+    told = [*progress(study), grown(seeds), accuracy(seeds)]
+    if study.is_cifar10:
+        told += [target(seeds, t) for t in TARGETS]
+    return [sentence for sentence in told if sentence]
+
+
+def details(study: Study) -> list[str]:
+    """More of it: the test set, and the controls beside the reference."""
+    seeds = [t for t in study.settings[study.reference] if len(t.epochs)]
+    others = [against(study, s) for s in study.settings if s.criterion != study.reference.criterion]
+    return [sentence for sentence in (tested(seeds), *others) if sentence]
+
+
+def progress(study: Study) -> list[str]:
+    """Where a study stands that is not finished."""
+    done, failed = sum(t.finished for t in study.trials), len(failures(study))
+    if done == len(study.trials):
+        return []
+    lost = f", {failed} failed" if failed else ""
+    return [f"So far {done} of {count(len(study.trials), 'trial')} finished{lost}."]
+
+
+def failures(study: Study) -> dict[str, str]:
+    """Key → why, of the trials that failed."""
+    files = {
+        t.key: study.folder / "trials" / t.key / "ERROR" for t in study.trials if not t.finished
+    }
+    return {
+        key: " ".join(file.read_text(encoding="utf-8", errors="replace").split())
+        for key, file in files.items()
+        if file.is_file()
+    }
+
+
+def grown(seeds: Sequence[Trial]) -> str:
+    """From which to which size."""
+    if not seeds:
+        return "The reference has not begun yet."
+    first = [int(t.epochs["parameters"].iloc[0]) for t in seeds]
+    last = [int(t.epochs["parameters"].iloc[-1]) for t in seeds]
+    if first == last:
+        return f"{count(len(seeds), 'seed')} trained, and none grew: {span(first)} parameters."
+    return f"{count(len(seeds), 'seed')} grew from {span(first)} to {span(last)} parameters."
+
+
+def accuracy(seeds: Sequence[Trial]) -> str:
+    """Of the smallest and the largest finished network."""
+    ends = [_ends(t) for t in seeds]
+    ends = [e for e in ends if e is not None]
+    if not ends:
+        return "No size is finished yet."
+    small, large = (spread([e[i] for e in ends]) for i in (0, 1))
+    if all(e[2] == e[3] for e in ends):
+        return f"Validation accuracy is {percent(small)}."
+    change = spread([e[1] - e[0] for e in ends])
+    more = "more" if change.mean >= 0 else "less"
+    return (
+        f"Validation accuracy is {percent(small)} at the smallest size and {percent(large)} at the "
+        f"largest that is finished: {difference(change)} {more}."
+    )
+
+
+def _ends(trial: Trial) -> tuple[float, float, int, int] | None:
+    rows = ladder(trial)
+    if rows.empty:
+        return None
+    first, last = rows.iloc[0], rows.iloc[-1]
+    return (
+        *(float(r["val_accuracy"]) for r in (first, last)),
+        *(int(r["parameters"]) for r in (first, last)),
+    )
+
+
+def target(seeds: Sequence[Trial], per_cent: float) -> str:
+    """With how many parameters it is reached, and what the paper needs."""
+    found = reaching(seeds, per_cent)
+    paper = paper_table().loc[parameters_at(per_cent)].mean()
+    beside = f"; the paper needs {paper:,.0f}."
+    if not found.cost.k:
+        return f"No seed has reached {per_cent:g} %{beside}" if seeds else ""
+    if found.cost.k == found.cost.n:
+        return f"{per_cent:g} % is first reached with {mean(found.cost)} parameters{beside}"
+    known = found.median < float("inf")
+    median = f"the median is {found.median:,.0f}" if known else "the median is beyond that"
+    return (
+        f"{per_cent:g} % is reached by {found.cost.k} of {found.cost.n} seeds, at "
+        f"{mean(found.cost)} parameters; with the others counted as needing more, {median}"
+        f"{beside}"
+    )
+
+
+def tested(seeds: Sequence[Trial]) -> str:
+    """The test accuracy, read once at the end."""
+    found = spread([measures(t, [])[TEST] for t in seeds])
+    return f"On test images the best epoch's network has {percent(found)}." * bool(found.k)
+
+
+def against(study: Study, other: Setting) -> str:
+    """A control beside the reference, seed by seed, by the best network of each trial that is
+    finished."""
+    best = [
+        {t.seed: measures(t, [])[BEST] for t in study.settings[s] if t.finished}
+        for s in (study.reference, other)
+    ]
+    found = paired(*best)
+    if other == study.reference or not found.k:
+        return ""
+    over = "above" if found.mean >= 0 else "below"
+    seeds = f"{found.k} seeds" if found.k > 1 else "seed"
+    return (
+        f"Of the same {seeds}, the reference's best network is {difference(found)} {over} that of "
+        f"{other}."
+    )
+
+
+def difference(found: Spread) -> str:
+    """`1.2 points (0.4 to 2.0)`, the 95 % interval, without the sign of the mean."""
+    sign = -1 if found.mean < 0 else 1
+    size = f"{abs(found.mean):.1f} points"
+    if found.k < 2:
+        return f"{size} (one seed)"
+    low, high = sorted((sign * found.low, sign * found.high))
+    chance = ", which may be chance" if low <= 0 <= high else ""
+    return f"{size} ({low:.1f} to {high:.1f}{chance})".replace("-", "−")
+
+
+def mean(found: Spread, unit: str = "", digits: int = 0) -> str:
+    """`17,900 ± 1,200`, half of the 95 % interval, or the value that all seeds have."""
+    half = f" ± {found.half:,.{digits}f}" if found.half > 0 else ""
+    return f"{found.mean:,.{digits}f}{half}{unit}"
+
+
+def percent(found: Spread) -> str:
+    """The `mean` with one decimal."""
+    return mean(found, " %", 1)
+
+
+def span(numbers: Sequence[int]) -> str:
+    """`9,024`, or `9,024–11,360`."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `5 seeds`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def states(study: Study) -> pd.DataFrame:
+    """A row a trial: what it is, how far it has come, and why it failed."""
+    lost = failures(study)
+    rows = []
+    for trial in study.trials:
+        found = measures(trial, [])
+        state = state_of(trial, lost)
+        rows.append((trial.key, state, len(trial.epochs), *found.values()))
+    return pd.DataFrame(rows, columns=["trial", "state", "epochs", *measures(study.trials[0], [])])
+
+
+def state_of(trial: Trial, lost: dict[str, str]) -> str:
+    """`finished`, `epoch 7/15`, `not started`, or why it failed, if `failures` knows."""
+    return (
+        f"failed at epoch {len(trial.epochs)}: {lost[trial.key]}"
+        if trial.key in lost
+        else trial.state
+    )
