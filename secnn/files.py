@@ -1,4 +1,4 @@
-"""Replacing files so that a reader, or a crash, never meets half of one."""
+"""Replacing files so that a reader, or a crash, never meets half of one; damaged files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+class FileError(ValueError):
+    """A file that does not hold what it should; one line names it, and says what to do."""
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import torch
 
 from secnn.data.dataset import ImageData
+from secnn.growth.consideration import affordable, can_grow, channel_step
+from secnn.growth.criterion import CRITERIA
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
 from secnn.study import retrain
@@ -17,6 +20,9 @@ from secnn.training.config import TrialConfig
 from secnn.training.presets import PRESETS
 
 MOST_PARAMETERS = 10**9
+MOST_BLOCKS = 50
+MOST = {"channels": 10**7, "layers": 10**3, "channel_steps": 10**6}
+"""Setting → the largest number in it that anybody could mean."""
 
 
 def describe(asked: argparse.Namespace, data: ImageData) -> dict:
@@ -68,22 +74,72 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
 
 def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:
     """Raise ValueError if the starting network does not fit the images, has more parameters than
-    anybody trains, or is larger than the networks of the trial may become: it would never grow."""
-    with torch.device("meta"):  # One that is too large shall not take the memory.
-        network = SECNN(config.start(data.image_shape, data.classes))
-        counts = {"max_parameters": network.n_parameters, "max_flops": count_flops(network)}
-    if network.n_parameters > MOST_PARAMETERS:
+    anybody trains, or is as large as the networks of the trial may become: it would never grow."""
+    for name, most in MOST.items():
+        values = getattr(config, name)
+        if len(values) > MOST_BLOCKS or max(values) > most:
+            raise ValueError(
+                f"{name}: expected at most {MOST_BLOCKS} numbers of at most {most:,}, got "
+                f"{len(values)} of at most {max(values):,}"
+            )
+    network = started(config, data)
+    if network is None or network.n_parameters > MOST_PARAMETERS:
+        count = "more" if network is None else f"one of {network.n_parameters:,}"
         raise ValueError(
             f"channels: expected a network of at most {MOST_PARAMETERS:,} parameters to start "
-            f"with, got one of {network.n_parameters:,}; use smaller --set channels"
+            f"with, got {count}; use smaller --set channels and layers"
         )
-    for name, count in counts.items():
+    for name, count in (
+        ("max_parameters", network.n_parameters),
+        ("max_flops", count_flops(network)),
+    ):
         most = getattr(config, name)
         if most is not None and most < count:
             raise ValueError(
                 f"{option(name)}: expected at least {count}, the count of the network that trials "
                 f"start with, got {most}; raise it, or start with fewer --set channels"
             )
+    if grows(config) and not can_grow(network, config, []):
+        raise ValueError(_nothing_fits(config, network))
+
+
+def started(config: TrialConfig, data: ImageData) -> SECNN | None:
+    """The starting network without its numbers, which could take all memory; None if it would have
+    more than PyTorch can count."""
+    spec = config.start(data.image_shape, data.classes)
+    try:
+        with torch.device("meta"):
+            return SECNN(spec)
+    except RuntimeError:  # An overflow: the sizes are those of a checked spec.
+        return None
+
+
+def grows(config: TrialConfig) -> bool:
+    """Whether the criterion ever grows a network."""
+    return getattr(CRITERIA.find(config.criterion)(config), "grows", True)
+
+
+def _nothing_fits(config: TrialConfig, network: SECNN) -> str:
+    """Why no expansion fits, and what to do."""
+    free = dataclasses.replace(config, max_parameters=None, max_flops=None)
+    step = channel_step(config, [])
+    could = affordable(network, free, step)
+    if not could:
+        return (
+            f"expansions: none of {', '.join(config.expansions)} fits the network that trials "
+            "start with, which never grows; raise --set capacity, or add kinds of expansions"
+        )
+    added = [e.added_parameters(network) for e in could]
+    return (
+        f"{_budgets(config)}: no expansion fits, so that trials would never grow: they start with "
+        f"{network.n_parameters:,} parameters, and the smallest expansion adds {min(added):,}; "
+        "raise the budget, or start with fewer --set channels"
+    )
+
+
+def _budgets(config: TrialConfig) -> str:
+    given = {name: getattr(config, name) for name in ("max_parameters", "max_flops")}
+    return " ".join(f"{option(name)} {most}" for name, most in given.items() if most is not None)
 
 
 def announce(study: dict, data: ImageData, out: Path) -> None:
@@ -94,7 +150,8 @@ def announce(study: dict, data: ImageData, out: Path) -> None:
         f"{images['train']} training, {images['validation']} validation and {images['test']} test "
         f"images, {data.classes} classes. Results: {out}"
     )
-    print(_effort(study) + _reduced(study, data), flush=True)  # Ray may take a while to start.
+    print(_effort(study) + _reduced(study, data))
+    print(_growth(study, data), flush=True)  # Ray may take a while to start.
     if data.flip:
         print("Training mirrors images at random; --no-flip turns that off.")
     if data.validation == "test":
@@ -113,6 +170,22 @@ def _effort(study: dict) -> str:
     paid = sum(about["budget"] == "flops" for about in study.get("retrain", {}).values())
     later = f", and {paid} more for as many FLOPs" if paid else ""
     return f"{trials(len(study['trials']) - paid)} × {_reference(study)['epochs']} epochs{later}."
+
+
+def _growth(study: dict, data: ImageData) -> str:
+    """From how many parameters the reference's networks grow, and to how many at most."""
+    config = TrialConfig.from_dict(_reference(study))
+    network = started(config, data)
+    assert network is not None, "expect_room_to_grow has seen to it"
+    start = f"{network.n_parameters:,} parameters"
+    if not grows(config):
+        return f"Networks have {start}; {config.criterion} does not grow them."
+    flops = f"{config.max_flops:,} FLOPs an image" if config.max_flops else ""
+    most = f"{config.max_parameters:,} parameters" if config.max_parameters else ""
+    bounds = " and ".join(bound for bound in (most, flops) if bound)
+    if not flops and most:
+        return f"Networks grow from {network.n_parameters:,} to at most {most}."
+    return f"Networks grow from {start}" + (f" to at most {bounds}." if bounds else ".")
 
 
 def _reduced(study: dict, data: ImageData) -> str:

@@ -8,6 +8,7 @@ import socket
 import time
 import uuid
 from pathlib import Path
+from typing import IO
 
 
 class FenceError(RuntimeError):
@@ -37,7 +38,7 @@ class Fence:
         # Without a buffer: on a full disk, closing would try to write its rest again.
         self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115
         deadline = time.monotonic() + wait
-        while not self._lock():
+        while not _lock(self._file, fcntl.LOCK_EX, self.path):
             if time.monotonic() >= deadline:
                 self._file.close()
                 raise FenceError(f"{self.path} is held by {holder(self.path)}")
@@ -49,16 +50,9 @@ class Fence:
             self._file.close()
             raise
 
-    def _lock(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     def check(self) -> None:
         """Raise FenceError if another owner has taken the fence since."""
-        if self.path.read_text(encoding="utf-8") != self.token:
+        if self.path.read_text(encoding="utf-8", errors="replace") != self.token:
             raise FenceError(f"{self.path} was taken over by {holder(self.path)}")
 
     def release(self) -> None:
@@ -75,15 +69,33 @@ class Fence:
 
 def holder(path: Path) -> str:
     """Host and process of the last owner."""
-    return path.read_text(encoding="utf-8").rpartition(" ")[0] or "an unknown process"
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return " ".join(text.split()).rpartition(" ")[0][:200] or "an unknown process"
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the fence at `path` now."""
+    """Whether some process holds the fence at `path` now; it is enough that it may be read."""
     if not path.exists():
         return False
-    fence = Fence(path)
-    fence._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    free = fence._lock()
-    fence._file.close()
-    return not free
+    with open(path, "rb") as file:
+        # Shared, as NFS locks exclusively only what is open for writing.
+        return not _lock(file, fcntl.LOCK_SH, path)
+
+
+def _lock(file: IO[bytes], kind: int, path: Path) -> bool:
+    """Whether the operating system gives the lock on `file`, opened from `path`, now.
+
+    Raises:
+        OSError: it gives none on that file system.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path}: its file system gives no locks ({error.strerror}); choose an --out on "
+            "another one",
+        ) from None
+    return True

@@ -67,7 +67,7 @@ def _decided(out: Path, study: dict, key: str) -> dict:
         content = checkpoint.read(last)
         shape = {name: content["spec"][name] for name in ("channels", "layers")}
         flops = [record["flops"] for record in content["training"]["records"]]
-    except (ValueError, OSError, KeyError) as error:
+        epochs = BUDGETS[about["budget"]][1](flops)
+    except (ValueError, OSError, LookupError) as error:
         raise StoreError(f"{key} needs the network in {last} ({error}); restore the file") from None
-    _, epochs = BUDGETS[about["budget"]]
-    return study["trials"][key] | shape | {"epochs": epochs(flops)}
+    return study["trials"][key] | shape | {"epochs": epochs}

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from secnn.commands import Parser
+from secnn.store.forms import Settings, started
+from secnn.store.record import EpochRecord, read
 from secnn.study.fence import holder, is_held
 from secnn.study.store import TrialStore, read_study
 
@@ -43,20 +43,20 @@ def newest_study() -> Path:
 def status(out: Path) -> str:
     """A line for each trial: key, epochs, parameters, best validation accuracy, and state."""
     study = read_study(out)
-    lines = [line(out, key) for key in study["trials"]]
+    lines = [line(out, key, settings) for key, settings in study["trials"].items()]
     done = sum(TrialStore(out, key, {}).done for key in study["trials"])
     return "\n".join([f"{out}: {done} of {len(lines)} trials are done", *lines])
 
 
-def line(out: Path, key: str) -> str:
-    """The state of one trial."""
+def line(out: Path, key: str, settings: Settings) -> str:
+    """The state of one trial, whose `settings` study.json tells."""
     store = TrialStore(out, key, {})
     log = out / "logs" / "epochs" / f"{key}.parquet"
     reached = "not started"
-    if log.exists():
-        rows = pq.read_table(log, columns=["parameters", "val_accuracy"]).to_pydict()
-        sizes, best = rows["parameters"], max(rows["val_accuracy"])
-        reached = f"epoch {len(sizes)}/{store.planned}, {sizes[-1]} parameters, "
+    if log.exists() and (rows := read(log, EpochRecord).to_pylist()):
+        planned = started(out, key, settings)["epochs"]
+        last, best = rows[-1], max(row["val_accuracy"] for row in rows)
+        reached = f"epoch {len(rows)}/{planned}, {last['parameters']} parameters, "
         reached += f"best validation {best:.2f} %"
     return f"{key:<44} {_state(store):<12} {reached}" + _reason(store)
 
@@ -74,7 +74,7 @@ def _reason(store: TrialStore) -> str:
         return ""
     if is_held(store.fence.path):
         return f" (on {holder(store.fence.path)})"
-    return f" ({store.error.read_text().strip()})" if store.failed else ""
+    return f" ({store.reason})" if store.failed else ""
 
 
 if __name__ == "__main__":

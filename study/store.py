@@ -7,23 +7,27 @@ import errno
 import json
 import shlex
 import socket
+import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from secnn.files import replacing, write_text
+from secnn.files import FileError, write_text
 from secnn.plugins import told
-from secnn.store import checkpoint
+from secnn.store import checkpoint, forms, record
 from secnn.store.ladder import Folder
-from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord, table
+from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord
 from secnn.study.fence import Fence
 from secnn.training.config import TrialConfig
 from secnn.training.trial import Trial
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NO_ROOM = "the disk (or a quota) is full, free some and repeat the command to go on"
+
+RESTORE = "restore it, or choose another --out"
 
 NOTE_TRIES, NOTE_PAUSE = 10, 0.2
 """How often, and seconds apart, a trial tries to note on a full disk why it stopped: what other
@@ -71,16 +75,19 @@ def continued(out: Path, study: dict) -> dict:
     if not (out / "study.json").exists():
         return study
     there = read_study(out)
-    given = [(_arguments(s), _identity(s)["dataset"]) for s in (there, study)]
+    given = [(_arguments(s), _identity(s)["dataset"], s["preset"]) for s in (there, study)]
     if given[0] != given[1]:
         return study
-    trials = {key: _complete(fields) for key, fields in there["trials"].items()}
+    trials = {key: _settings(out, key, fields) for key, fields in there["trials"].items()}
     return {"imports": [], **there, "trials": trials}
 
 
 def _arguments(study: dict) -> list[str]:
     """What follows the program in the study's command, without the folder, which may have moved."""
-    words = shlex.split(str(study.get("command", "")))
+    try:
+        words = shlex.split(study.get("command", ""))
+    except ValueError:  # No shell would take it.
+        return [study["command"]]
     starts = [i for i, word in enumerate(words) if word == "run" or word.endswith("run.py")]
     words = words[starts[0] + 1 :] if starts else words
     folder = [i for i, word in enumerate(words) if "--out" in (word, words[max(0, i - 1)])]
@@ -129,6 +136,22 @@ def _complete(fields: dict) -> dict:
         return fields
 
 
+def _settings(out: Path, key: str, fields: dict) -> dict:
+    """The same, of a trial that shall go on.
+
+    Raises:
+        StoreError: they are not those of a trial.
+    """
+    what = f"{out / 'study.json'}, trial {key}"
+    unknown = fields.keys() - {field.name for field in dataclasses.fields(TrialConfig)}
+    if unknown:
+        raise StoreError(f"--out: {what}: {min(unknown)!r} is no setting; {RESTORE}")
+    try:
+        return forms.parse(TrialConfig, json.dumps(fields), what, RESTORE).to_dict()
+    except FileError as error:
+        raise StoreError(f"--out: {error}") from None
+
+
 def _difference(known: dict, asked: dict) -> str:
     """The first thing that differs, in one line."""
     path = []
@@ -150,12 +173,11 @@ def read_study(out: Path) -> dict:
     """
     path = out / "study.json"
     try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return forms.read(forms.Study, path, RESTORE)
+    except FileError as error:
+        raise StoreError(f"--out: {error}") from None
+    except OSError as error:
         raise StoreError(f"--out: {path} cannot be read ({error})") from None
-    if not isinstance(study, dict) or not isinstance(study.get("trials"), dict):
-        raise StoreError(f"--out: {path} is not that of a study; choose another --out")
-    return study
 
 
 def is_full(error: BaseException) -> bool:
@@ -200,17 +222,10 @@ class TrialStore:
         return self.error.exists()
 
     @property
-    def planned(self) -> int:
-        """The epochs that it was started for.
-
-        Raises:
-            StoreError: its config.json is missing or damaged.
-        """
-        path = self.folder / "config.json"
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["epochs"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} cannot be read ({error!r})") from None
+    def reason(self) -> str:
+        """Why its last attempt failed, in one line."""
+        text = self.error.read_text(encoding="utf-8", errors="replace")
+        return textwrap.shorten(text, 1000, placeholder=" …")
 
     def resume(self, trial: Trial) -> None:
         """Restore `trial` from its last epoch, if there is one, and bring the logs up to it.
@@ -227,7 +242,7 @@ class TrialStore:
     def _restore(self, trial: Trial) -> None:
         try:
             trial.restore(checkpoint.read(self.last))
-        except (ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # What a foreign file holds can fail anywhere.
             raise StoreError(
                 f"{self.last} cannot be continued from ({error}); delete it to start the trial anew"
             ) from None
@@ -247,24 +262,23 @@ class TrialStore:
                 return
             time.sleep(NOTE_PAUSE)
 
-    def finish(self, config: TrialConfig, record: TrialRecord) -> None:
+    def finish(self, config: TrialConfig, measured: TrialRecord) -> None:
         """Write the trial's row, and mark it as done."""
         self.fence.check()
         columns = {k: _flat(v) for k, v in config.to_dict().items() if v is not None}
         columns |= {**checkpoint.versions(), "hostname": socket.gethostname(), **self.identity}
-        for measured in dataclasses.asdict(record):
-            columns.pop(measured, None)
-        self._log("trials", table([record], TrialRecord, columns))
+        for name in dataclasses.asdict(measured):
+            columns.pop(name, None)
+        self._log("trials", record.table([measured], TrialRecord, columns))
         self.error.unlink(missing_ok=True)
         write_text(self.folder / "DONE", "")
 
     def _write_logs(self, trial: Trial) -> None:
-        self._log("epochs", table(trial.records, EpochRecord, self.identity))
-        self._log("expansions", table(trial.considered, ExpansionRecord, self.identity))
+        self._log("epochs", record.table(trial.records, EpochRecord, self.identity))
+        self._log("expansions", record.table(trial.considered, ExpansionRecord, self.identity))
 
     def _log(self, kind: str, rows: pa.Table) -> None:
-        with replacing(self.out / "logs" / kind / f"{self.key}.parquet") as temporary:
-            pq.write_table(rows, temporary)
+        record.write(self.out / "logs" / kind / f"{self.key}.parquet", rows)
 
 
 def _flat(value: object) -> object:

@@ -15,11 +15,9 @@ import torch
 
 from secnn.data.decoding import Stack
 from secnn.data.folders import image_folder
-from secnn.data.hub import PREFIX, hugging_face
 from secnn.data.images import ImageData, divide, expect_arguments
 from secnn.data.layout import parquet_layout, parquet_under
 from secnn.data.objects import from_parts, parts_of
-from secnn.data.parquet import parquet
 from secnn.data.sources import cifar10, cifar100, digits
 from secnn.data.splits import DataError, Labelled, Reading, Splits, listed
 from secnn.registry import Registry
@@ -85,7 +83,9 @@ def _read(source: object, data_dir: Path, reading: Reading) -> Splits:
         return _read_path(Path(source), reading)
     if not isinstance(source, str):
         return from_parts(parts_of(source), reading)
-    if source.startswith(PREFIX):
+    if source.startswith("hf:"):
+        from secnn.data.hub import hugging_face  # pyarrow is imported where Parquet is read.
+
         return hugging_face(source, reading)
     if source != "auto" and source not in DATASETS:
         return _read_path(Path(source), reading)
@@ -107,6 +107,8 @@ def _cifar10_or_digits(data_dir: Path) -> Splits:
 def _read_path(given: Path, reading: Reading) -> Splits:
     path = given.expanduser()
     if path.is_file() or (path.is_dir() and parquet_layout(path)):
+        from secnn.data.parquet import parquet
+
         return parquet(path, reading)
     if (path / "train").is_dir():
         return image_folder(path, reading)

@@ -11,7 +11,6 @@ from secnn.data.layout import parquet_under
 from secnn.data.parquet import parquet
 from secnn.data.splits import DataError, Reading, Splits
 
-PREFIX = "hf:"
 _PART = r"\w[\w.-]*"
 _ADDRESS = re.compile(rf"hf:(?P<id>{_PART}/(?P<name>{_PART}))(/(?P<folder>{_PART}))?(@(?P<at>.+))?")
 

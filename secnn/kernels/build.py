@@ -30,8 +30,9 @@ def library(source: str, channels: int = 0) -> ctypes.CDLL | None:
     fails."""
     try:
         return ctypes.CDLL(str(_compiled(Path(__file__).with_name(f"{source}.cpp"), channels)))
-    except (OSError, subprocess.SubprocessError) as error:
-        _give_notice(str(getattr(error, "stderr", "") or error).strip().splitlines()[0])
+    # RuntimeError: there is no home folder, neither in $HOME nor for the user's number.
+    except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+        _give_notice(error)
         return None
 
 
@@ -75,6 +76,13 @@ def _digest(source: Path, compiler: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-@functools.cache
-def _give_notice(reason: str) -> None:
-    log.warning("compiled operators cannot be used here (%s): plain PyTorch is, slower", reason)
+def _give_notice(error: Exception) -> None:
+    """Once a process: the kernels are built for several numbers of channels."""
+    global _noticed
+    if not _noticed:
+        _noticed = True
+        reason = str(getattr(error, "stderr", "") or error).strip().splitlines()[0]
+        log.warning("compiled operators cannot be used here (%s): plain PyTorch is, slower", reason)
+
+
+_noticed = False

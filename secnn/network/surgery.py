@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -28,20 +29,85 @@ def gaussian(
 def extend(parameter: Tensor, dim: int, values: Tensor, optimizer: Optimizer | None = None) -> None:
     """Append `values` to `parameter` along `dim`, in place.
 
-    The `nn.Parameter` stays the same object. Its optimizer state (Adam's moments, or any state
-    tensor of the parameter's shape) is padded with zeros; old entries keep their values.
+    The `nn.Parameter` stays the same object. What its optimizer remembers of it (Adam's moments,
+    Adafactor's of rows and columns) is padded with what the optimizer starts with, zeros as a rule;
+    old entries keep their values.
+
+    Raises:
+        ValueError: what the optimizer remembers cannot be, see `expect_extensible`.
     """
-    shape, grown = parameter.shape, _append(parameter.data, dim, values)
+    if optimizer is not None:
+        expect_extensible(optimizer, [parameter])
+        _extend_state(optimizer, parameter, dim, values)
+    grown = _append(parameter.data, dim, values)
     # A graph still alive, say the last step's loss, keeps a gradient accumulator of the old shape,
     # at which the next backward pass would fail. Only a change of type makes torch drop it.
     parameter.data = parameter.data.to(torch.complex64)
     parameter.data = grown
     parameter.grad = None
-    state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
+
+
+def _extend_state(optimizer: Optimizer, parameter: Tensor, dim: int, values: Tensor) -> None:
+    state = optimizer.state.get(parameter, {})
     for name, moment in state.items():
-        if torch.is_tensor(moment) and moment.shape == shape:
+        if not _is_number(moment, parameter) and moment.shape[dim] == parameter.shape[dim]:
+            shape = [*moment.shape]
+            shape[dim] = values.shape[dim]
             # Large steps at first, as the step count stays: smaller ones gained less (docs).
-            state[name] = _append(moment, dim, torch.zeros_like(values))
+            first = _first_state(optimizer, parameter, name)
+            state[name] = _append(moment, dim, moment.new_full(shape, first))
+
+
+FIRST_STATE: dict[tuple[type[Optimizer], str], str] = {
+    (torch.optim.Rprop, "step_size"): "lr",
+    (torch.optim.Adagrad, "sum"): "initial_accumulator_value",
+}
+"""Optimizer and entry of its state → the option that it starts with, where that is not zero."""
+
+
+def _first_state(optimizer: Optimizer, parameter: Tensor, name: str) -> float:
+    """What the optimizer's state `name` starts with, in the group of `parameter`."""
+    option = FIRST_STATE.get((type(optimizer), name))
+    if option is None:
+        return 0.0
+    groups = (g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    return float(next(groups, optimizer.defaults)[option])
+
+
+def expect_extensible(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
+    """Raise ValueError unless it is clear how what `optimizer` remembers of each of `parameters`
+    grows with it: numbers stay, and a tensor has along each dimension the parameter's size, or 1
+    where it sums that up; unlike the flattened history of L-BFGS."""
+    for parameter in parameters:
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if not (_is_number(value, parameter) or _is_along(value, parameter)):
+                raise ValueError(
+                    f"optimizer: expected one whose memory grows with a weight, as that of Adam "
+                    f"and SGD, got {type(optimizer).__name__}, whose {name} is "
+                    f"{_described(value)} for a weight of shape {tuple(parameter.shape)}; grow "
+                    "before its first step, or make a new one after growing"
+                )
+
+
+def _is_number(value: object, parameter: Tensor) -> bool:
+    if torch.is_tensor(value):
+        return value.numel() == 1 and value.dim() < 2 and value.shape != parameter.shape
+    return isinstance(value, int | float | str | None)
+
+
+def _is_along(value: object, parameter: Tensor) -> bool:
+    if not torch.is_tensor(value) or value.dim() != parameter.dim():
+        return False
+    if value.shape == parameter.shape:
+        return True
+    # Of a matrix with one row or column, what is of all rows looks like what is of one.
+    clear = parameter.dim() > 2 or 1 not in parameter.shape
+    return clear and all(n in (1, m) for n, m in zip(value.shape, parameter.shape, strict=True))
+
+
+def _described(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ if shape is None else f"of shape {tuple(shape)}"
 
 
 def _append(old: Tensor, dim: int, values: Tensor) -> Tensor:
@@ -77,11 +143,20 @@ class Surgery:
         optimizer: learns about the new parameters; its memory of the old ones stays.
         generator: source of the noise (CPU).
         new: the batch norms' new channels, as they come.
+
+    Raises:
+        ValueError: the optimizer's memory cannot grow, see `expect_extensible`; raised before
+            anything has grown.
     """
 
     optimizer: Optimizer | None = None
     generator: torch.Generator | None = None
     new: list[NewChannels] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.optimizer is not None:
+            groups = self.optimizer.param_groups
+            expect_extensible(self.optimizer, [p for g in groups for p in g["params"]])
 
     def widen_outputs(
         self, module: nn.Conv2d | nn.Linear, added: int, *, as_old: bool = False
@@ -135,16 +210,37 @@ class Surgery:
     def hand_over(self, module: nn.Module, beside: nn.Module, *, passes: bool = False) -> None:
         """Have the batch norms of the new `module` measured, and then pass on what they get if
         `passes`. Let the optimizer train it too, with an empty memory: each parameter in the group
-        of the one of the same name in the module `beside`, else in the first group."""
+        of the one of the same name in the module `beside`; if there is none, of one there that is
+        the same of a module of its kind, say the bias of a batch norm; or of one with as many
+        dimensions; else in the first group."""
         norms = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
         self.new += [NewChannels(norm, passes=passes) for norm in norms]
         if self.optimizer is None:
             return
-        groups, twins = self.optimizer.param_groups, dict(beside.named_parameters())
-        for name, parameter in module.named_parameters():
-            twin = twins.get(name)
+        groups, known = self.optimizer.param_groups, _likenesses(beside)
+        for likeness, parameter in _likenesses(module):
+            scores = [(_alike(likeness, other), twin) for other, twin in known]
+            closest = max(scores, key=lambda scored: scored[0], default=(0, None))
+            twin = closest[1] if closest[0] else None
             of_twin = (g for g in groups if any(p is twin for p in g["params"]))
             next(of_twin, groups[0])["params"].append(parameter)
+
+
+Likeness = tuple[str, tuple[type, str], int]
+"""Of a parameter: its name, its module's kind and its name there, and its dimensions."""
+
+
+def _likenesses(module: nn.Module) -> list[tuple[Likeness, Tensor]]:
+    return [
+        ((f"{name}.{own}".lstrip("."), (type(part), own), parameter.dim()), parameter)
+        for name, part in module.named_modules()
+        for own, parameter in part.named_parameters(recurse=False)
+    ]
+
+
+def _alike(one: Likeness, other: Likeness) -> int:
+    """0 for parameters that have nothing in common, the more the closer."""
+    return max((3 - i for i in range(3) if one[i] == other[i]), default=0)
 
 
 def statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -7,24 +7,25 @@ import io
 import json
 import platform
 import zipfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 
 import secnn
 from secnn.data.dataset import ImageData
-from secnn.files import replacing
+from secnn.files import FileError, replacing
 from secnn.growth.expansion import EXPANSIONS, Expansion, from_dict, to_dict
 from secnn.network.cells import CELLS
 from secnn.network.network import SECNN
 from secnn.network.spec import NetworkSpec
+from secnn.store import record
 
 FORMAT = 1
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A file that is not a readable checkpoint of this format."""
 
 
@@ -92,7 +93,8 @@ def read(path: str | Path) -> dict:
 
     Raises:
         CheckpointError: the file is truncated, changed in a single bit, empty, foreign, of a newer
-            format, or holds anything but tensors and plain values.
+            format, or holds anything but tensors and plain values of the types that
+            `secnn.store.content.Content` names.
         FileNotFoundError: there is no such file.
     """
     if not Path(path).is_file():
@@ -120,6 +122,8 @@ def _check_sums(stored: bytes) -> None:
 
 def check_format(content: object, path: str | Path) -> None:
     """Raise CheckpointError unless `content`, of the file `path`, is one that this secnn reads."""
+    from secnn.store.content import expect_content  # Only files need pydantic.
+
     fields = content if isinstance(content, dict) else {}
     found = fields.get("format")
     if not isinstance(found, int) or "network" not in fields:
@@ -128,10 +132,14 @@ def check_format(content: object, path: str | Path) -> None:
         raise CheckpointError(
             f"checkpoint: {path} has format {found}, this secnn reads up to {FORMAT}; update secnn"
         )
+    try:
+        expect_content(fields, f"checkpoint: {path}", "use another file")
+    except FileError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def rebuild(content: dict, path: str | Path = "content") -> SECNN:
-    """The network that `content` describes, in evaluation mode, on the CPU.
+    """The network that `content` describes, in its tensors' type, in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: it does not hold the tensors that it describes; the message names `path`.
@@ -139,9 +147,11 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
     try:
         spec = NetworkSpec.from_dict(content["spec"])
         _expect_known(spec.cell)
+        _check_layers(spec, content["network"])
+        dtype = _dtype(content["network"])
         with torch.device("meta"):  # A foreign file shall not take the memory that it asks for.
-            _check_tensors(SECNN(spec).state_dict(), content["network"])
-        network = SECNN(spec)
+            _check_tensors(SECNN(spec).to(dtype).state_dict(), content["network"])
+        network = SECNN(spec).to(dtype)
         # What is saved of this network shall still tell where it started.
         network.start = NetworkSpec.from_dict(content.get("start", content["spec"]))
         _check_start(network.start, spec)
@@ -152,6 +162,13 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
     except Exception as error:  # what a foreign file holds can fail anywhere
         raise _other_network(path, error) from None
     return network.eval()
+
+
+def _dtype(tensors: dict) -> torch.dtype:
+    """Of the network's numbers, as most of them have it, whatever PyTorch's default is now."""
+    kinds = Counter(t.dtype for t in tensors.values() if torch.is_tensor(t))
+    floats = [kind for kind, _ in kinds.most_common() if kind.is_floating_point]
+    return floats[0] if floats else torch.get_default_dtype()
 
 
 class UnknownCell(ValueError):
@@ -190,12 +207,17 @@ def replay(path: str | Path) -> SECNN:
     study = path.absolute().parent.parent.parent
     content = read(study / "trials" / path.stem / "last.pt" if audited else path)
     try:
-        network = SECNN(NetworkSpec.from_dict(content["start"]))
+        start, spec = (NetworkSpec.from_dict(content[name]) for name in ("start", "spec"))
+        _check_layers(spec, content["network"])
+        _check_start(start, spec)
+        network = SECNN(start)
         for fields in _chosen(path) if audited else content["expansions"]:
             from_dict(fields).apply(network)
-        _check_shape(network, NetworkSpec.from_dict(content["spec"]))
+        _check_shape(network, spec)
     except FileNotFoundError:
         raise
+    except FileError as error:
+        raise CheckpointError(str(error)) from None
     except Exception as error:  # as in `rebuild`
         raise _other_network(path, error) from None
     return network
@@ -203,9 +225,8 @@ def replay(path: str | Path) -> SECNN:
 
 def _chosen(log: Path) -> list[dict]:
     """The expansions that an audit log says were made, in order, in JSON form."""
-    with open(log, "rb") as file:  # Of a path Arrow would read partitions, `tau=2`, into columns.
-        rows = [row for row in pq.read_table(file).to_pylist() if row["chosen"]]
-    return [_fields(row) for row in rows]
+    rows = record.read(log, record.ExpansionRecord).to_pylist()
+    return [_fields(row) for row in rows if row["chosen"]]
 
 
 def _fields(row: dict) -> dict:
@@ -216,12 +237,23 @@ def _fields(row: dict) -> dict:
     return {"kind": row["kind"]} | {n: row[n] for n in names if row.get(n) is not None}
 
 
+def _check_layers(spec: NetworkSpec, tensors: dict) -> None:
+    """Each layer has a tensor: more of them than that, building would take for ever."""
+    if sum(spec.layers) > len(tensors):
+        raise ValueError(f"layers: {sum(spec.layers)} in {len(tensors)} tensors")
+
+
 def _check_start(start: NetworkSpec, spec: NetworkSpec) -> None:
-    """Growth changes neither what a network takes and gives nor what it is made of."""
+    """Growth changes neither what a network takes and gives nor what it is made of, and only
+    adds."""
     for name in ("input_channels", "image_size", "classes", "cell"):
         known, found = getattr(spec, name), getattr(start, name)
         if found != known:
             raise ValueError(f"start: expected {name} {known}, as its spec has, got {found}")
+    for name in ("channels", "layers"):
+        known, found = getattr(spec, name), getattr(start, name)
+        if len(found) > len(known) or sum(found) > sum(known):
+            raise ValueError(f"start: expected {name} of at most {known}, got {found}")
 
 
 def _check_shape(network: SECNN, spec: NetworkSpec) -> None:
@@ -235,11 +267,13 @@ def _check_tensors(expected: dict, found: dict) -> None:
         name = min(expected.keys() ^ found.keys())
         raise ValueError(f"{name} is {'missing' if name in expected else 'not of this network'}")
     for name, tensor in expected.items():
-        if torch.is_tensor(tensor) and _kind(tensor) != _kind(found[name]):
+        if _kind(tensor) != _kind(found[name]):
             raise ValueError(f"{name}: expected {_kind(tensor)}, got {_kind(found[name])}")
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, dict):  # What a module keeps beside its tensors.
+        return "; ".join(f"{name}: {_kind(entry)}" for name, entry in sorted(value.items()))
     if not torch.is_tensor(value):
         return type(value).__name__
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

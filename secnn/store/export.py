@@ -41,9 +41,13 @@ def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
     Raises:
         ImportError: onnx or onnxscript is missing.
         CheckpointError, FileNotFoundError, OSError: `source` cannot be read, `file` not written.
+        ValueError: the network is not in float32.
     """
     onnx, _ = _needed("onnx", "onnxscript")
     content, network = _content(source)
+    dtype = next(network.parameters()).dtype
+    if dtype != torch.float32:  # Hardly any program runs ONNX in others.
+        raise ValueError(f"source: expected a network in float32, got {dtype}; use network.float()")
     spec = network.spec
     # Two images: a batch of one would be taken for a constant.
     images = torch.zeros(2, spec.input_channels, *spec.image_size)

@@ -103,7 +103,13 @@ def ladder(path: str | Path) -> list[dict]:
 
 
 def _row(file: Path) -> dict:
-    metrics = checkpoint.read(file)["metrics"]
+    metrics = checkpoint.read(file).get("metrics", {})
+    missing = [c for c in COLUMNS if c not in metrics and c != "test_accuracy"]
+    if missing:
+        raise checkpoint.CheckpointError(
+            f"checkpoint: {file} cannot be used (metrics.{missing[0]}: field required); remove it "
+            "to leave it out"
+        )
     row = {"trial": file.parent.parent.name, "rung": file.stem}
     return row | {column: metrics.get(column) for column in COLUMNS} | {"file": str(file)}
 

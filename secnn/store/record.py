@@ -1,6 +1,7 @@
 """What a trial tells: records, and the schemas of the Parquet files that hold them.
 
-Needs no PyTorch, so that analysis can read records anywhere.
+Needs no PyTorch, so that analysis can read records anywhere; pyarrow where a file is read or
+written.
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+from secnn.files import FileError, replacing
+
+if TYPE_CHECKING:  # Only files need it: it is imported where one is read or written.
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -98,22 +104,114 @@ class TrialRecord:
     seconds: float
 
 
-_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+NAMES = {int: "int64", float: "double", str: "string", bool: "bool"}
+"""Type of a field → Arrow's name of its column's."""
+
+NEEDED = {
+    EpochRecord: ("epoch", "parameters", "val_accuracy", "expansion"),
+    ExpansionRecord: ("epoch", "kind", "chosen"),
+    TrialRecord: ("test_accuracy",),
+}
+"""The columns that a log cannot be read without; others came with later versions."""
+
+
+KINDS = {
+    "int64": ("integer",),
+    "double": ("floating", "integer"),
+    "string": ("string", "large_string"),
+    "bool": ("boolean",),
+}
+"""Arrow's name of a column's type → what else is taken for it."""
+
+COUNTS = ("epoch", "epochs", "parameters", "flops", "best_epoch", "parameters_at_best")
+PERCENT = ("train_accuracy", "val_accuracy", "best_val_accuracy", "test_accuracy")
+LIMITS = dict.fromkeys(COUNTS, (1, 10**15)) | dict.fromkeys(PERCENT, (0, 100))
+"""Column → the lowest and the highest value that it can have."""
 
 
 def schema(record: type, **identity: type) -> pa.Schema:
     """The Parquet schema of a record class, the columns `identity` (name → type) first."""
+    import pyarrow as pa
+
     columns = {**identity, **typing.get_type_hints(record)}
     return pa.schema([_field(name, hint) for name, hint in columns.items()])
 
 
 def _field(name: str, hint: type | types.UnionType) -> pa.Field:
+    import pyarrow as pa
+
     kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
-    return pa.field(name, _TYPES[kinds[0]], nullable=len(typing.get_args(hint)) > 0)
+    kind = pa.type_for_alias(NAMES[kinds[0]])
+    return pa.field(name, kind, nullable=len(typing.get_args(hint)) > 0)
 
 
 def table(records: list, record: type, identity: dict) -> pa.Table:
     """Records of one class as an Arrow table, `identity` (column → value) in every row."""
+    import pyarrow as pa
+
     rows = [{**identity, **dataclasses.asdict(r)} for r in records]
     kinds = {name: type(value) for name, value in identity.items()}
     return pa.Table.from_pylist(rows, schema=schema(record, **kinds))
+
+
+def write(path: str | Path, rows: pa.Table) -> None:
+    """Replace the Parquet file at `path`, with checksums of its pages, which `read` compares."""
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary:
+        pq.write_table(rows, temporary, write_page_checksum=True)
+
+
+def read(path: str | Path, record: type) -> pa.Table:
+    """The columns of the Parquet file at `path` that are fields of `record`, in their types.
+
+    Raises:
+        FileError: it is damaged, lacks one of `NEEDED`, or a value is none of its field.
+        FileNotFoundError: there is no such file.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        # An open file, not a path: of that Arrow would read partitions, `tau=2`, into columns.
+        with open(path, "rb") as file:
+            return _typed(pq.read_table(file, page_checksum_verification=True), record)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # Arrow raises a dozen kinds for files that it cannot read.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise FileError(f"{path} cannot be read: {reason}; remove it to leave it out") from None
+
+
+def _typed(found: pa.Table, record: type) -> pa.Table:
+    missing = [name for name in NEEDED[record] if name not in found.column_names]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]}")
+    import pyarrow as pa
+
+    fields = [f for f in schema(record) if f.name in found.column_names]
+    return pa.table([_column(found, f) for f in fields], schema=pa.schema(fields))
+
+
+def _column(found: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    """The column of `field`, in its type; errors name it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column, kinds = found.column(field.name), KINDS[str(field.type)]
+    known = any(getattr(pa.types, f"is_{kind}")(column.type) for kind in kinds)
+    if not known and column.null_count < len(column):
+        raise ValueError(f"column {field.name}: expected {field.type}, got {column.type}")
+    if column.null_count and not field.nullable:
+        raise ValueError(f"column {field.name}: a value is missing")
+    column = column.cast(field.type) if known else pa.nulls(len(column), field.type)
+    strict = pa.types.is_floating(field.type) and not field.nullable
+    if strict and not pc.all(pc.is_finite(column), min_count=0).as_py():
+        raise ValueError(f"column {field.name}: expected finite numbers")
+    if field.name in LIMITS:
+        (low, high), span = LIMITS[field.name], pc.min_max(column).as_py()
+        if len(column) > column.null_count and not (low <= span["min"] <= span["max"] <= high):
+            raise ValueError(
+                f"column {field.name}: expected {low:g} to {high:g}, got {span['min']} to "
+                f"{span['max']}"
+            )
+    return column

@@ -267,3 +267,19 @@ def test_grown_parameters_have_the_strides_of_new_ones(inputs):
         network.named_parameters(), SECNN(network.spec).parameters(), strict=True
     ):
         assert grown.stride() == new.stride(), name
+
+
+def test_a_new_batch_norm_joins_those_beside_it_whatever_their_names():
+    old = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    new = nn.ModuleDict({"normalise": nn.BatchNorm2d(2), "mix": nn.Linear(2, 2)})
+    kinds = {nn.Conv2d: 0.1, nn.BatchNorm2d: 0.0, nn.Linear: 0.2}
+    groups = [{"params": list(m.parameters()), "weight_decay": kinds[type(m)]} for m in old]
+    first = {"params": [nn.Parameter(torch.zeros(1))], "weight_decay": 0.3}
+    optimizer = torch.optim.AdamW([first, *groups])
+    Surgery(optimizer).hand_over(new, old)
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    for module in new.values():
+        assert {decays[id(p)] for p in module.parameters()} == {kinds[type(module)]}
+    alone = nn.Conv2d(2, 2, 1, bias=False)
+    Surgery(optimizer).hand_over(alone, nn.ReLU())
+    assert optimizer.param_groups[0]["params"][-1] is alone.weight

@@ -87,7 +87,9 @@ def test_expansions_that_lead_elsewhere_are_refused(saved):
     content = checkpoint.read(saved)
     for expansions in (content["expansions"][1:], [{"kind": "AddNothing"}], 3):
         checkpoint.save(saved, content | {"expansions": expansions})
-        with pytest.raises(CheckpointError, match="does not hold the network") as error:
+        with pytest.raises(
+            CheckpointError, match=r"does not hold the network|expansions: "
+        ) as error:
             replay(saved)
         assert one_line(error)
     with pytest.raises(FileNotFoundError, match=r"last\.pt"):
@@ -190,3 +192,21 @@ def test_an_audit_log_that_fits_no_network_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
         checkpoint.load(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_network_is_loaded_in_its_own_type_whatever_the_default_is(
+    dtype, default, make_network, tmp_path
+):
+    network = make_network(dtype=dtype)
+    checkpoint.save(tmp_path / "n.pt", checkpoint.describe_network(network))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        loaded = checkpoint.load(tmp_path / "n.pt")
+    finally:
+        torch.set_default_dtype(before)
+    assert {t.dtype for t in loaded.parameters()} == {dtype}
+    images = torch.randn(4, 3, 12, 20).to(dtype)
+    assert torch.equal(loaded(images), network.eval()(images))

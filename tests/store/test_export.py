@@ -130,9 +130,12 @@ def test_damaged_and_foreign_safetensors_give_one_line(saved, tmp_path):
     newer = {"format": checkpoint.FORMAT + 1, "network": {}}
     file.write_bytes(safetensors.save({}, {export.KEY: json.dumps(newer)}))
     refused(file, "update secnn")
-    other = {"format": 1, "spec": {"layers": [1, 1, 1]}, "network": {}}
+    other = {"format": 1, "spec": {"layers": [1, 1, 1]}, "network": {}, "versions": {}}
     file.write_bytes(safetensors.save({}, {export.KEY: json.dumps(other)}))
     refused(file, "does not hold the network")
+    for wrong in (other | {"spec": None}, other | {"spec": {"layers": "many"}}, {"format": 1}, [1]):
+        file.write_bytes(safetensors.save({}, {export.KEY: json.dumps(wrong)}))
+        refused(file, "cannot be used|not one that|not written by")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         export.from_safetensors(tmp_path / "nowhere.safetensors")
 
@@ -144,11 +147,18 @@ def refused(file, why):
     assert file.name in str(error.value)
 
 
-def test_a_network_of_another_type_is_refused(make_network, tmp_path):
-    for write in (export.to_onnx, export.to_safetensors):
-        with pytest.raises(CheckpointError, match=r"expected float32 .*, got float64"):
-            write(make_network(), tmp_path / "network")
+def test_another_type_is_kept_and_refused_where_nobody_could_run_it(make_network, tmp_path):
+    pytest.importorskip("safetensors.torch")
+    network = make_network()
+    assert next(network.parameters()).dtype == torch.float64
+    with pytest.raises(ValueError, match=r"expected a network in float32, got torch.float64"):
+        export.to_onnx(network, tmp_path / "network")
     assert not list(tmp_path.iterdir())
+    export.to_safetensors(network, tmp_path / "network")
+    read = export.from_safetensors(tmp_path / "network").state_dict()
+    for name, tensor in network.state_dict().items():
+        same = torch.equal(read[name], tensor) if torch.is_tensor(tensor) else read[name] == tensor
+        assert same, name
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "safetensors"])

@@ -45,6 +45,39 @@ BAD = {
         ["--preset", "paper", "--dataset", "digits", "--set", "channels=1000000000,16,16"],
         "channels",
     ),
+    "2**70 channels": (["--set", f"channels={2**70},16,16"], "channels"),
+    "a quadrillion channels": (
+        ["--dataset", "digits", "--set", f"channels={10**15},16,16"],
+        "channels: expected at most 50 numbers of at most 10,000,000",
+    ),
+    "channels beyond counting": (
+        ["--dataset", "digits", "--set", "channels=10000000,10000000,10000000"],
+        "channels: expected a network of at most 1,000,000,000 parameters",
+    ),
+    "a billion layers": (
+        ["--dataset", "digits", "--set", "layers=1000000000", "capacity=1000000000"],
+        "layers: expected at most",
+    ),
+    "steps of a quadrillion channels": (
+        ["--preset", "paper", "--dataset", "digits", "--set", f"channel_steps={10**15}"],
+        "channel_steps: expected at most",
+    ),
+    "two thousand blocks": (
+        ["--dataset", "digits", "--set", f"channels={','.join(['1'] * 2000)}"],
+        "channels: expected at most 50 numbers",
+    ),
+    "a budget in which no expansion fits": (
+        ["--dataset", "digits", "--max-parameters", "8800"],
+        "start with 8,736 parameters, and the smallest expansion adds 1,884",
+    ),
+    "FLOPs in which no expansion fits": (
+        ["--dataset", "digits", "--max-flops", "5000000"],
+        "--max-flops 5000000",
+    ),
+    "no room in any block": (
+        ["--dataset", "digits", "--set", "capacity=1", "expansions=AddLayer"],
+        "expansions: none of AddLayer fits",
+    ),
     "no plugin's name": (["--import", "own.py"], "--import"),
     "a missing plugin": (["--import", "no_such_module"], "No module named 'no_such_module'"),
     "a setting with an option": (["--set", "criterion=never"], "use --criterion"),
