@@ -1,5 +1,6 @@
 """A fence has one holder at a time, and none after a crash."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -75,6 +76,44 @@ def test_an_owner_notices_that_another_took_over(path):
         path.write_text("another machine process 1 token")
         with pytest.raises(FenceError, match="another machine process 1"):
             fence.check()
+
+
+def test_a_file_that_may_only_be_read_is_asked(path):
+    with Fence(path):
+        path.chmod(0o444)
+        assert is_held(path)
+    assert not is_held(path)
+    with another_holder(path):
+        assert is_held(path)
+    before = path.read_bytes()
+    assert not is_held(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(number, path, monkeypatch):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setattr("fcntl.flock", flock)
+    for ask in (lambda: Fence(path).acquire(), lambda: is_held(path)):
+        with pytest.raises(OSError, match=f"{path}: its file system gives no locks .*--out") as e:
+            ask()
+        assert e.value.errno == number
+
+
+def test_a_damaged_token_names_nobody(path):
+    path.parent.mkdir()
+    for token in (b"", b"\xff\xfe\x00", b"one\ntwo three four"):
+        path.write_bytes(token)
+        assert "\n" not in holder(path)
+        assert holder(path)
+        with Fence(path) as fence:
+            path.write_bytes(token)
+            with pytest.raises(FenceError):
+                fence.check()
 
 
 def test_asking_does_not_take(path):
