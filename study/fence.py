@@ -32,23 +32,24 @@ class Fence:
 
         Raises:
             FenceError: it is held; the message says by whom.
-            OSError: the token cannot be written.
+            OSError: the token cannot be written, or the file system gives no locks.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Without a buffer: on a full disk, closing would try to write its rest again.
         self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115
-        deadline = time.monotonic() + wait
-        while not _lock(self._file, fcntl.LOCK_EX, self.path):
-            if time.monotonic() >= deadline:
-                self._file.close()
-                raise FenceError(f"{self.path} is held by {holder(self.path)}")
-            time.sleep(0.2)
         try:
+            self._wait(time.monotonic() + wait)
             self._file.truncate(0)
             self._file.write(self.token.encode())
-        except OSError:
+        except (FenceError, OSError):
             self._file.close()
             raise
+
+    def _wait(self, deadline: float) -> None:
+        while not _lock(self._file, fcntl.LOCK_EX, self.path):
+            if time.monotonic() >= deadline:
+                raise FenceError(f"{self.path} is held by {holder(self.path)}")
+            time.sleep(0.2)
 
     def check(self) -> None:
         """Raise FenceError if another owner has taken the fence since."""

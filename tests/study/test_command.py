@@ -11,6 +11,7 @@ from PIL import Image
 from studies import ROOT, command
 
 from secnn import load_dataset
+from secnn.study import tuning
 from secnn.study.command import parser
 from secnn.study.describe import describe
 from secnn.study.interrupts import resumed
@@ -71,8 +72,8 @@ BAD = {
         "start with 8,736 parameters, and the smallest expansion adds 1,884",
     ),
     "FLOPs in which no expansion fits": (
-        ["--dataset", "digits", "--max-flops", "5000000"],
-        "--max-flops 5000000",
+        ["--dataset", "digits", "--max-flops", "1786600"],
+        "--max-flops 1786600: no expansion fits",
     ),
     "no room in any block": (
         ["--dataset", "digits", "--set", "capacity=1", "expansions=AddLayer"],
@@ -134,14 +135,14 @@ JPEGS = [jpeg(shade) for shade in range(20)]
     ],
     ids=["label out of range", "corrupt image"],
 )
-def test_bad_images_are_named_by_row(images, labels, row, tmp_path):
+def test_bad_images_are_named_by_row(images, labels, row, tmp_path, capsys):
     parquet(tmp_path / "train.parquet", images, labels)
     parquet(tmp_path / "test.parquet", JPEGS, [0, 1] * 10)
-    run = command("study/run.py", "--dataset", tmp_path, "--out", tmp_path / "out")
-    assert run.returncode == 2
-    assert run.stderr.count("\n") == 1
-    assert row in run.stderr
-    assert "train.parquet" in run.stderr
+    assert main(["--dataset", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert row in error
+    assert "train.parquet" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -168,13 +169,14 @@ def test_mirroring_is_told_and_a_study_without_it_is_another(
     assert "(dataset flip: true there, false asked for)" in capsys.readouterr().err
 
 
-def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path):
+def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path, capsys):
     shown = command("study/run.py", "--help")
     assert shown.returncode == 0
     assert all(f"{group}:" in shown.stdout for group in ("what to run", "data", "where and how"))
-    dry = command("study/run.py", "--dataset", "digits", "--dry-run", "--out", tmp_path / "out")
-    assert dry.returncode == 0
-    assert dry.stdout.count("criterion=balanced") == 12
+    assert main(["--dataset", "digits", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    dry = capsys.readouterr().out
+    assert dry.count("criterion=balanced") == 12
+    assert "\nNetworks grow from 8,736 to at most 60,000 parameters.\n" in dry
     assert not (tmp_path / "out").exists()
 
 
@@ -224,7 +226,7 @@ def test_a_study_can_get_more_trials(tmp_path):
     assert [path.name for path in out.iterdir()] == ["study.json"]
 
 
-def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path):
+def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path, capsys):
     out = tmp_path / "out"
     options = stored(out, "--num-samples", "2", "--tau", "--lam")
     first, second = read_study(out)["trials"]
@@ -232,31 +234,33 @@ def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path):
     (out / "trials" / first / "DONE").touch()
     before = (out / "study.json").read_bytes()
     options = [*options[: options.index("--num-samples")], "--tau", "--lam"]
-    dry = command("study/run.py", *options, "--dry-run", "--num-samples", "3")
-    lines = [line.split() for line in dry.stdout.splitlines() if line.startswith("criterion=")]
-    assert dry.returncode == 0
+    assert main([*options, "--dry-run", "--num-samples", "3"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    lines = [line.split() for line in shown if line.startswith("criterion=")]
     assert lines == [[first, "done"], [second], [second.replace("seed=1", "seed=2")]]
     shift = ("--num-samples", "2", "--seed-offset", "1")
-    less = command("study/run.py", *options, "--dry-run", *shift)
-    assert less.returncode == 2
-    assert less.stderr.count("\n") == 1
-    assert f"a trial less: {first}, a trial more: {second[:-1]}2" in less.stderr
-    assert read_study(out)["command"] in less.stderr
-    assert "--fresh" in less.stderr
+    assert main([*options, "--dry-run", *shift]) == 2
+    less = capsys.readouterr().err
+    assert less.count("\n") == 1
+    assert f"a trial less: {first}, a trial more: {second[:-1]}2" in less
+    assert read_study(out)["command"] in less
+    assert "--fresh" in less
     assert (out / "study.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_is_refused_changes_nothing_on_the_disk(tmp_path):
-    """Not even where Ray has to be asked first."""
+def test_what_is_refused_changes_nothing_on_the_disk(tmp_path, capsys, monkeypatch):
+    """Not even where Ray has to be asked first; what it answers is tested in test_tuning."""
+    monkeypatch.setattr(tuning, "connect", lambda asked: None)
+    monkeypatch.setattr(tuning.ray, "cluster_resources", lambda: {"CPU": 2.0})
     old, new = tmp_path / "old", tmp_path / "new"
     options = stored(old)[:-2]
     before = (old / "study.json").read_bytes()
     for more in (["--out", str(old), "--fresh"], ["--out", str(new)]):
-        run = command("study/run.py", *options, "--cpus-per-trial", "4096", *more)
-        assert run.returncode == 2, run.stdout + run.stderr
-        assert run.stderr.startswith("error: --cpus-per-trial: expected at most ")
-        assert run.stderr.count("\n") == 1
+        assert main([*options, "--cpus-per-trial", "4096", *more]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: --cpus-per-trial: expected at most 2")
+        assert error.count("\n") == 1
     assert (old / "study.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 

@@ -1,28 +1,60 @@
 """A study killed again and again gives exactly the rows of one left alone."""
 
-from studies import command
+import contextlib
+import os
+import re
+import signal
+import time
+from pathlib import Path
 
-from benchmarks.interruption import differences, killed_study, logs
+import without_ray
+from studies import popen
 
-KILLS = 10
+from benchmarks.interruption import differences, killed_study, logs, stored
+
 OPTIONS = [
-    *("--preset", "quick", "--dataset", "digits", "--num-samples", "2", "--epochs", "6"),
-    *("--tau", "1.1", "--lam", "1e-6", "--criterion", "schedule"),
+    *("--preset", "quick", "--dataset", "digits", "--num-samples", "2", "--epochs", "4"),
+    *("--tau", "1.1", "--lam", "1e-6", "--criterion", "schedule", "--max-failures", "50"),
 ]
+WORKERS, EVERYTHING = 7, 3
 
 
 def test_ten_kills_lose_and_double_nothing(tmp_path):
-    undisturbed = command("study/run.py", *OPTIONS, "--out", tmp_path / "whole")
-    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
-    whole = logs(tmp_path / "whole")
+    """Seven of workers, which Ray starts again, and three of all that there is."""
+    without_ray.run(OPTIONS, tmp_path / "whole")
+    whole, out = logs(tmp_path / "whole"), tmp_path / "killed"
     assert len([name for name in whole if name.startswith("logs/epochs")]) == 6
+    total = sum(map(len, whole.values()))
+
+    with popen("study/run.py", *OPTIONS, "--out", out) as driver:
+        killed = [kill_a_worker(out) for _ in range(WORKERS)]
+        driver.send_signal(signal.SIGINT)
+        driver.communicate(timeout=120)
+    assert len(set(killed)) == WORKERS
+    assert 0 < stored(out) < total
 
     # Counted from the first new row, as starting Ray and its workers takes longer than an epoch.
-    happened = killed_study(OPTIONS, tmp_path / "killed", KILLS, between=(0, 1.5), progress=True)
-    assert happened["processes killed"] > KILLS
+    happened = killed_study(OPTIONS, out, EVERYTHING, between=(0, 1.5), progress=True)
+    assert happened["processes killed"] > EVERYTHING
     rows = happened["rows at each kill"]
-    assert 0 < rows[0] < rows[KILLS // 2] <= sum(map(len, whole.values()))
-    assert logs(tmp_path / "killed") == whole, differences(whole, logs(tmp_path / "killed"))
+    assert 0 < rows[0] < rows[1] < rows[2] <= total
+    assert logs(out) == whole, differences(whole, logs(out))
+
+
+def kill_a_worker(out: Path) -> int:
+    """Kill a process that trains, once there is another row than now; its number."""
+    rows, deadline = stored(out), time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        if stored(out) == rows:
+            continue
+        for owner in out.glob("trials/*/OWNER"):
+            process = re.search(r"process (\d+)", owner.read_text())
+            if process and not owner.with_name("DONE").exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(process[1]), signal.SIGKILL)
+                    return int(process[1])
+    raise AssertionError("no worker came that could be killed")
 
 
 def test_differences_are_counted():

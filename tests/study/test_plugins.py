@@ -1,14 +1,13 @@
 """Modules of the user's that add to the registries."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from studies import secnn, two_nodes
+from studies import secnn
 
 from secnn import DATASETS, TrialConfig, plugins
 from secnn.study import worker
@@ -62,6 +61,7 @@ def test_a_plugins_criteria_run_in_the_workers_and_its_errors_are_told(own):
     assert failed == f"FAILED criterion=broken,seed=0: {reason}"
     assert (own / "out/trials/criterion=broken,seed=0/ERROR").read_text() == f"{reason}\n"
     assert "memory" not in run.stderr
+    assert len(run.stderr.splitlines()) == 2  # With the line that tries it again.
 
     eager = "criterion=eager,tau=0.25,lam=0,seed=0"
     rows = pq.read_table(own / f"out/logs/expansions/{eager}.parquet").to_pylist()
@@ -90,7 +90,9 @@ def test_a_plugin_shows_in_the_choices_and_is_part_of_the_study(own):
 
 def test_a_study_goes_on_with_more_plugins_but_not_with_fewer(tmp_path):
     def study(*imports):
-        return {"imports": [*imports], "trials": {}, "dataset": {}}
+        trials = {"a": TrialConfig().to_dict()}
+        about = {"format": 1, "preset": "quick", "dataset": {"name": "x"}, "trials": trials}
+        return about | {"imports": [*imports]}
 
     open_study(tmp_path / "out", study("a"))
     open_study(tmp_path / "out", study("b", "a"))
@@ -98,23 +100,6 @@ def test_a_study_goes_on_with_more_plugins_but_not_with_fewer(tmp_path):
     open_study(tmp_path / "out", study("a", "b"))
     with pytest.raises(StoreError, match=r'\(imports: \["a", "b"\] there, \["a"\] asked for\)'):
         open_study(tmp_path / "out", study("a"))
-
-
-def test_a_plugin_reaches_machines_that_do_not_have_it(own, tmp_path):
-    """A cluster's nodes get the file from Ray, and import that."""
-    out = tmp_path / "out"
-    with two_nodes() as (address, _):
-        # Only this process looks there.
-        run = secnn(
-            *("run", "--import", "own", *QUICK, "--criterion", "eager"),
-            *("--address", address, "--out", out),
-            env=os.environ | {"PYTHONPATH": str(own)},
-        )
-    assert run.returncode == 0, run.stdout + run.stderr
-    (log,) = out.glob("logs/expansions/criterion=eager*.parquet")
-    reasons = {row["reason"] for row in pq.read_table(log).to_pylist() if row["chosen"]}
-    assert len(reasons) == 1
-    assert "runtime_resources" in reasons.pop()
 
 
 BAD = {

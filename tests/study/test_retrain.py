@@ -10,10 +10,12 @@ from studies import command, logs, popen
 
 from secnn import NetworkSpec, TrialConfig
 from secnn.analysis import logs as analysis
+from secnn.analysis import make_table
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
 from secnn.study import retrain
 from secnn.study.grid import plan
+from secnn.study.run import main
 from secnn.study.store import StoreError, TrialStore
 
 OPTIONS = ("--preset", "quick", "--dataset", "digits", "--epochs", "5", "--num-samples", "1")
@@ -59,10 +61,10 @@ def test_the_retrained_network_is_the_grown_one_for_the_same_effort(whole):
     assert spent < (epochs + 1) * flops
 
 
-def test_it_survives_an_interruption_and_is_seen_everywhere(whole, tmp_path):
+def test_it_survives_an_interruption_and_is_seen_everywhere(whole, tmp_path, capsys):
     out = tmp_path / "out"
-    dry = command("study/run.py", *OPTIONS, "--dry-run", "--out", out)
-    assert dry.stdout.splitlines()[-2:] == list(KEYS)
+    assert main([*OPTIONS, "--dry-run", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == list(KEYS)
     with popen("study/run.py", *OPTIONS, "--out", out) as process:
         deadline = time.monotonic() + 200
         while not (out / "logs" / "epochs" / f"{KEYS[0]}.parquet").exists():
@@ -78,9 +80,11 @@ def test_it_survives_an_interruption_and_is_seen_everywhere(whole, tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert logs(out) == logs(whole)
 
-    status = command("study/run.py", "--status", "--out", out).stdout
+    assert main(["--status", "--out", str(out)]) == 0
+    status = capsys.readouterr().out
     assert all(any(line.startswith(f"{key} ") for line in status.splitlines()) for key in KEYS)
-    table = command("analysis/make_table.py", out).stdout
+    assert make_table.main([str(out)]) == 0
+    table = capsys.readouterr().out
     assert "| retrain (epochs) " in table
     assert "| retrain (FLOPs) " in table
     study = analysis.read_study(out)
@@ -90,13 +94,19 @@ def test_it_survives_an_interruption_and_is_seen_everywhere(whole, tmp_path):
         assert (trial.setting.tau, trial.setting.lam) == (None, None)
 
 
-def test_without_the_source_it_is_listed_as_failed(tmp_path):
-    options = (*OPTIONS, "--set", "learning_rate=1e30", "--out", tmp_path / "out")
-    run = command("study/run.py", *options)
+def test_trials_that_diverge_are_listed_and_so_is_what_waits_for_them(tmp_path, capsys):
+    out = tmp_path / "out"
+    run = command("study/run.py", *OPTIONS, "--set", "learning_rate=1e30", "--out", out)
     assert run.returncode == 1, run.stdout + run.stderr
+    failed = [line for line in run.stderr.splitlines() if line.startswith("FAILED ")]
+    for key in (SOURCE, "criterion=never,seed=0"):
+        assert sum(line.startswith(f"FAILED {key}: TrialDiverged: epoch") for line in failed) == 1
     for key in KEYS:
-        assert f"FAILED {key}: {SOURCE} has to be done first" in run.stderr
+        assert f"FAILED {key}: {SOURCE} has to be done first" in failed
     assert "interrupted" not in run.stderr
+    assert len(run.stderr.splitlines()) == 5  # A line each, and the one that tries them again.
+    assert main(["--status", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.count(" failed ") == 2
 
 
 def test_a_lost_source_is_named(whole, tmp_path):

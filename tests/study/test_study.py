@@ -17,6 +17,9 @@ from studies import ROOT, command, logs, popen, secnn
 
 from secnn import ladder, load_within, replay
 from secnn.store import checkpoint
+from secnn.study.fence import Fence
+from secnn.study.ladder import main as show_ladder
+from secnn.study.run import main
 from secnn.study.store import TrialStore
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -104,16 +107,16 @@ def test_the_same_command_again_starts_nothing(study):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
 
 
-def test_status_reads_the_files_alone(study):
+def test_status_reads_the_files_alone(study, capsys):
     out, _, _ = study
-    run = command("study/run.py", "--status", "--out", out)
-    assert run.returncode == 0
-    assert "6 of 6 trials are done" in run.stdout
-    assert all(any(line.startswith(key) for line in run.stdout.splitlines()) for key in keys(out))
-    assert secnn("status", out).stdout == run.stdout
+    assert main(["--status", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "6 of 6 trials are done" in shown
+    assert all(any(line.startswith(key) for line in shown.splitlines()) for key in keys(out))
+    assert secnn("status", out).stdout == shown
 
 
-def test_the_ladder_is_shown_as_a_table(study):
+def test_the_ladder_is_shown_as_a_table(study, capsys):
     out, _, _ = study
     head, *lines, next_ = secnn("ladder", out, "--max-parameters", 9000).stdout.splitlines()
     assert head.split()[:3] == ["trial", "rung", "parameters"]
@@ -124,21 +127,20 @@ def test_the_ladder_is_shown_as_a_table(study):
     words = shlex.split(next_)
     assert words[:5] == ["Next:", "python", "-m", "secnn", "export"]
     assert Path(words[5]).is_file()
-    refused = secnn("ladder", out, "--max-parameters", 10)
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert "--max-parameters 10; the smallest has 8,736" in refused.stderr
+    assert show_ladder([str(out), "--max-parameters", "10"]) == 2
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1
+    assert "--max-parameters 10; the smallest has 8,736" in refused
 
 
-def test_a_second_study_in_the_same_folder_waits_for_the_first(study):
+def test_a_second_study_in_the_same_folder_waits_for_the_first(study, capsys):
     out, arguments, _ = study
-    from secnn.study.fence import Fence
-
     with Fence(out.with_name(f".{out.name}.lock")):
-        run = command("study/run.py", *arguments)
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: ")
-    assert "is held by" in run.stderr
+        assert main([*map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert "is held by" in error
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -212,30 +214,7 @@ def _epochs(out):
     raise AssertionError("no epoch was logged")
 
 
-def test_a_trial_that_diverges_is_listed_and_the_others_finish(tmp_path):
-    out = tmp_path / "out"
-    arguments = (*QUICK, "--num-samples", "1", "--lam", "--tau", "--criterion", "never")
-    run = command("study/run.py", *arguments, "--set", "learning_rate=1e30", "--out", out)
-    assert run.returncode == 1, run.stdout + run.stderr
-    assert run.stderr.count("FAILED") == 2
-    assert "TrialDiverged: epoch" in run.stderr
-    assert "Traceback" not in run.stderr
-    status = command("study/run.py", "--status", "--out", out)
-    assert status.stdout.count("failed") == 2
-
-
-def test_fresh_moves_the_old_results_aside(tmp_path):
-    out = tmp_path / "out"
-    arguments = (*ONE_EPOCH, "--num-samples", "1", "--lam", "--tau")
-    without_ray.run(arguments, out)
-    old = logs(out)
-    run = command("study/run.py", *arguments, "--out", out, "--fresh")
-    assert run.returncode == 0
-    (aside,) = tmp_path.glob("out.before-*")
-    assert logs(aside) == old == logs(out)
-
-
-def test_a_study_goes_on_with_more_trials_than_it_had(tmp_path):
+def test_a_study_goes_on_with_more_trials_and_fresh_moves_the_old_ones_aside(tmp_path):
     out = tmp_path / "out"
     arguments = (*ONE_EPOCH, "--num-samples", "1", "--lam", "--tau")
     without_ray.run(arguments, out)
@@ -244,4 +223,11 @@ def test_a_study_goes_on_with_more_trials_than_it_had(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 trial to run." in run.stdout
     assert "2 of 2 trials are done" in run.stdout
-    assert old.items() < logs(out).items()
+    more = logs(out)
+    assert old.items() < more.items()
+
+    run = command("study/run.py", *arguments, "--out", out, "--fresh")
+    assert run.returncode == 0
+    (aside,) = tmp_path.glob("out.before-*")
+    assert logs(aside) == more
+    assert logs(out) == old

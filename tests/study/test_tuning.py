@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from studies import ROOT
@@ -10,12 +11,14 @@ from studies import ROOT
 from secnn.study import tuning
 from secnn.study.run import options
 
-# In a process of its own, because Ray leaves open files to be warned of, which are errors here.
-STUDY = """
+# In a process of its own, because Ray leaves open files to be warned of, which are errors here; in
+# one for all, because it takes seconds to import and to start.
+STUDIES = """
 import json
 import os
 import signal
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import ray
@@ -35,57 +38,72 @@ def die(parameters, arrays, study, out, threads, folders):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-what, folder, cluster, *arguments = sys.argv[1:]
-ray.init(address="local", include_dashboard=False, logging_level="ERROR", **json.loads(cluster))
-tuning.worker.run = globals()[what]
-asked = options().parse_args([*arguments, "--preset", "quick"])
 data = load_dataset("digits")
-study = describe(asked, data)
-tuning.tune_trials(asked, study, data, Path(folder), list(study["trials"])[:2])
+for cluster, cases in groupby(json.loads(sys.argv[2]).items(), lambda case: case[1][0]):
+    ray.init(address="local", include_dashboard=False, logging_level="ERROR", **cluster)
+    for name, (_, arguments, what) in cases:
+        out = Path(sys.argv[1], name)
+        out.mkdir()
+        tuning.worker.run = globals()[what]
+        asked = options().parse_args([*arguments, "--preset", "quick"])
+        study = describe(asked, data)
+        try:
+            tuning.tune_trials(asked, study, data, out, list(study["trials"])[:2])
+        except ValueError as error:
+            (out / "refused").write_text(str(error))
+    ray.shutdown()
 """
+ONE_GPU, NO_GPU, HEAD = ({"num_cpus": c, "num_gpus": g} for c, g in ((2, 1), (2, 0), (0, 0)))
+CASES = {
+    "one GPU by default": (ONE_GPU, [], "note_resources"),
+    "a part of one": (ONE_GPU, ["--gpus-per-trial", "0.25"], "note_resources"),
+    "--cpus-per-trial": (ONE_GPU, ["--cpus-per-trial", "3"], "note_resources"),
+    "--gpus-per-trial": (ONE_GPU, ["--gpus-per-trial", "3"], "note_resources"),
+    "none where there are none": (NO_GPU, [], "note_resources"),
+    "a worker dies": (NO_GPU, ["--max-failures", "0"], "die"),
+    "a head without workers": (HEAD, [], "note_resources"),
+}
+"""What a cluster has, real or not; what is asked for; and what the trials do."""
 
 
-def study_on(
-    cluster: dict, folder, *arguments: str, what: str = "note_resources"
-) -> subprocess.CompletedProcess:
-    """Two trials on a Ray with the resources `cluster`, real or not, that only note in `folder`
-    what they were given."""
-    line = [sys.executable, "-c", STUDY, what, str(folder), json.dumps(cluster), *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory) -> Path:
+    """A folder for each of `CASES`, in which two trials note what they were given."""
+    out = tmp_path_factory.mktemp("studies")
+    line = [sys.executable, "-c", STUDIES, str(out), json.dumps(CASES)]
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return out
 
 
 @pytest.mark.parametrize(
-    ("cluster", "arguments", "expected"),
+    ("name", "expected"),
     [
-        ({"num_cpus": 2, "num_gpus": 2}, (), {"CPU": 1, "GPU": 1}),
-        ({"num_cpus": 2, "num_gpus": 1}, ("--gpus-per-trial", "0.25"), {"CPU": 1, "GPU": 0.25}),
-        ({"num_cpus": 2, "num_gpus": 0}, (), {"CPU": 1}),
+        ("one GPU by default", {"CPU": 1, "GPU": 1}),
+        ("a part of one", {"CPU": 1, "GPU": 0.25}),
+        ("none where there are none", {"CPU": 1}),
     ],
-    ids=["one GPU by default", "a part of one", "none where there are none"],
 )
-def test_a_trial_gets_what_was_asked_for(cluster, arguments, expected, tmp_path):
-    run = study_on(cluster, tmp_path, *arguments)
-    noted = [json.loads(path.read_text()) for path in tmp_path.glob("criterion=*")]
-    assert noted == [expected | {"threads": expected["CPU"]}] * 2, run.stdout + run.stderr
+def test_a_trial_gets_what_was_asked_for(name, expected, studies):
+    noted = [json.loads(path.read_text()) for path in (studies / name).glob("criterion=*")]
+    assert noted == [expected | {"threads": expected["CPU"]}] * 2
 
 
-def test_a_cluster_without_workers_is_not_taken_for_one_without_gpus(tmp_path):
-    run = study_on({"num_cpus": 0, "num_gpus": 0}, tmp_path)
-    assert "ValueError: --gpus-per-trial: " in run.stderr
-    assert not list(tmp_path.glob("criterion=*"))
+def test_a_cluster_without_workers_is_not_taken_for_one_without_gpus(studies):
+    refused = (studies / "a head without workers" / "refused").read_text()
+    assert refused.startswith("--gpus-per-trial: ")
+    assert not list((studies / "a head without workers").glob("criterion=*"))
 
 
 @pytest.mark.parametrize("option", ["--cpus-per-trial", "--gpus-per-trial"])
-def test_more_than_this_machine_has_is_refused_rather_than_waited_for(option, tmp_path):
-    run = study_on({"num_cpus": 2, "num_gpus": 1}, tmp_path, option, "3")
-    assert f"ValueError: {option}: expected at most " in run.stderr
-    assert not list(tmp_path.glob("criterion=*"))
+def test_more_than_this_machine_has_is_refused_rather_than_waited_for(option, studies):
+    assert (studies / option / "refused").read_text().startswith(f"{option}: expected at most ")
+    assert not list((studies / option).glob("criterion=*"))
 
 
-def test_a_worker_that_dies_for_good_has_its_reason_noted(tmp_path):
-    run = study_on({"num_cpus": 2, "num_gpus": 0}, tmp_path, "--max-failures", "0", what="die")
-    notes = [path.read_text() for path in tmp_path.glob("trials/*/ERROR")]
-    assert len(notes) == 2, run.stdout + run.stderr
+def test_a_worker_that_dies_for_good_has_its_reason_noted(studies):
+    notes = [path.read_text() for path in studies.glob("a worker dies/trials/*/ERROR")]
+    assert len(notes) == 2
     for note in notes:
         assert "worker" in note
         assert note.endswith("repeat the command to go on\n")
