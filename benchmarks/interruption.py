@@ -109,9 +109,9 @@ def killed_study(
     """
     moments, killed, rows = random.Random(seed), 0, []
     for _ in range(kills):
-        token = uuid.uuid4().hex
+        token, before = uuid.uuid4().hex, stored(out)
         with start(options, out, token) as driver:
-            while progress and driver.poll() is None and stored(out) == sum(rows[-1:]):
+            while progress and driver.poll() is None and stored(out) == before:
                 time.sleep(0.2)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.wait(moments.uniform(*between))
