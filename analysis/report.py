@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +37,15 @@ def parser() -> Parser:
     top.add_argument(
         "out", nargs="*", type=Path, metavar="OUT", help="results folders (the newest under runs)"
     )
-    top.add_argument("--output", type=Path, metavar="FILE", help="where to write the page")
+    top.add_argument("--output", type=page_file, metavar="FILE", help="where to write the page")
     return top
+
+
+def page_file(text: str) -> Path:
+    """A path that ends in a name."""
+    if not Path(text).name:
+        raise argparse.ArgumentTypeError(f"expected a file to write, got {text!r}")
+    return Path(text)
 
 
 def report(folders: Sequence[Path], output: Path | None) -> None:

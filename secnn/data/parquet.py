@@ -100,6 +100,9 @@ def _columns(path: Path, schema: pa.Schema, reading: Reading) -> tuple[str, str]
     images = [name for name, kind in types.items() if _holds_images(kind)]
     labels = [name for name, kind in types.items() if _holds_labels(kind)]
     try:
+        if len(types) < len(schema.names):
+            twice = next(name for name in types if schema.names.count(name) > 1)
+            raise DataError(f"expected columns of different names, got {twice!r} twice")
         image = choose("image", types, images, reading.image_column)
         return image, choose("label", types, labels, reading.label_column)
     except DataError as error:
