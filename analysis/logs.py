@@ -197,10 +197,26 @@ def command(
         "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
     )
     asked = parser.parse_args(arguments)
+    named = [asked.out] if asked.out else []
+    return answered(lambda: action(*chosen(named), asked))
+
+
+def chosen(folders: Sequence[Path]) -> list[Study]:
+    """The studies in `folders`, or the newest, after their names are told.
+
+    Raises:
+        FileError: one cannot be analysed.
+    """
+    found = list(folders) or [newest_study()]
+    for folder in found:
+        print(f"Study: {folder}" + ("" if folders else " (the newest)"), flush=True)
+    return [read_study(folder) for folder in found]
+
+
+def answered(action: Callable[[], None]) -> int:
+    """Do `action`; the exit status, after one line of what prevented it."""
     try:
-        folder = asked.out or newest_study()
-        print(f"Study: {folder}" + ("" if asked.out else " (the newest)"), flush=True)
-        action(read_study(folder), asked)
+        action()
         sys.stdout.flush()
     except BrokenPipeError:
         return unread()

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from secnn.analysis.logs import newest_study, read_study
+from secnn.analysis.logs import answered, chosen
 from secnn.analysis.page.document import page
-from secnn.commands import Parser, unread
-from secnn.files import FileError, write_text
+from secnn.commands import Parser
+from secnn.files import write_text
 
 DESCRIPTION = (
     "A study on one page that opens without a network: writes OUT/analysis/report.html. Several "
@@ -21,14 +21,7 @@ DESCRIPTION = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     asked = parser().parse_args(arguments)
-    try:
-        report(asked.out, asked.output)
-    except BrokenPipeError:
-        return unread()
-    except (FileError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answered(lambda: report(asked.out, asked.output))
 
 
 def parser() -> Parser:
@@ -55,12 +48,9 @@ def report(folders: Sequence[Path], output: Path | None) -> None:
         FileError: a folder cannot be analysed.
         OSError: the page cannot be written.
     """
-    chosen = list(folders) or [newest_study()]
-    for folder in chosen:
-        print(f"Study: {folder}" + ("" if folders else " (the newest)"), flush=True)
-    studies = [read_study(folder) for folder in chosen]
-    name = "report.html" if len(chosen) == 1 else "comparison.html"
-    path = output or chosen[0] / "analysis" / name
+    studies = chosen(folders)
+    name = "report.html" if len(studies) == 1 else "comparison.html"
+    path = output or studies[0].folder / "analysis" / name
     write_text(path, page(studies))
     print(f"Written: {path}", flush=True)
 

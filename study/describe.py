@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from secnn.data.dataset import ImageData
-from secnn.growth.consideration import affordable, can_grow, channel_step
-from secnn.growth.criterion import CRITERIA
+from secnn.growth.consideration import affordable, can_grow, channel_step, grows
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
 from secnn.study import retrain
@@ -112,11 +111,6 @@ def started(config: TrialConfig, data: ImageData) -> SECNN | None:
             return SECNN(spec)
     except RuntimeError:  # An overflow: the sizes are those of a checked spec.
         return None
-
-
-def grows(config: TrialConfig) -> bool:
-    """Whether the criterion ever grows a network."""
-    return getattr(CRITERIA.find(config.criterion)(config), "grows", True)
 
 
 def _nothing_fits(config: TrialConfig, network: SECNN) -> str:

@@ -58,21 +58,16 @@ def batches(
     count, device = len(data.train_images), data.train_images.device
     order, mirroring = torch.randperm(count), torch.rand(count) < 0.5
     moves = torch.randint(2 * shift + 1, (count, 2)) if shift else None
-    sizes = [len(drawn) for drawn in order.tensor_split(-(-count // size))]
-    if full and count >= size:
-        sizes = [size] * (count // size)
     order, mirroring = order.to(device), mirroring.to(device)
     moves = moves.to(device) if moves is not None else None
+    parts = order.tensor_split(-(-count // size))
+    if full and count >= size:
+        parts = order[: count - count % size].split(size)
     ahead = AHEAD.get(device.type, 1)
-    for i in range(0, len(sizes), ahead):
-        some = sizes[i : i + ahead]
-        before = sum(sizes[:i])
-        drawn = order[before : before + sum(some)]
-        images = _drawn(data, drawn, mirroring, moves, shift)
-        for own, labels in zip(
-            images.split(some), data.train_labels[drawn].split(some), strict=True
-        ):
-            yield normalize(own, data), labels
+    for some in (parts[i : i + ahead] for i in range(0, len(parts), ahead)):
+        images = _drawn(data, torch.cat(some), mirroring, moves, shift)
+        for own, drawn in zip(images.split([len(part) for part in some]), some, strict=True):
+            yield normalize(own, data), data.train_labels[drawn]
 
 
 def _drawn(

@@ -64,9 +64,12 @@ def consider(
 
 def can_grow(network: SECNN, config: GrowthSettings, made: Sequence[Expansion]) -> bool:
     """Whether the criterion may ever grow, and an expansion fits now."""
-    criterion = CRITERIA.find(config.criterion)(config)
-    step = channel_step(config, made)
-    return getattr(criterion, "grows", True) and bool(affordable(network, config, step))
+    return grows(config) and bool(affordable(network, config, channel_step(config, made)))
+
+
+def grows(config: GrowthSettings) -> bool:
+    """Whether the criterion ever grows a network."""
+    return getattr(CRITERIA.find(config.criterion)(config), "grows", True)
 
 
 def expand(

@@ -132,6 +132,7 @@ def test_a_change_of_theme_changes_the_charts(open_page):
     before = page.evaluate(read)
     page.emulate_media(color_scheme="dark")
     page.wait_for_function(f"{read} !== '{before}'")
+    assert page.evaluate(read) != before
 
 
 def test_decisions_unfold(open_page):
