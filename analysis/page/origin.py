@@ -77,8 +77,8 @@ def _hosts(study: Study) -> Iterator[str]:
     for trial in study.trials:
         path = study.folder / "logs" / "trials" / f"{trial.key}.parquet"
         try:
-            with open(path, "rb") as file:
-                yield from map(str, pq.read_table(file, columns=["hostname"])[0].to_pylist())
+            with pq.ParquetFile(path) as file:
+                yield from map(str, file.read(columns=["hostname"])[0].to_pylist())
         except (OSError, pa.ArrowException, IndexError):  # Not there, or without that column.
             continue
 

@@ -172,9 +172,10 @@ def read(path: str | Path, record: type) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        # An open file, not a path: of that Arrow would read partitions, `tau=2`, into columns.
-        with open(path, "rb") as file:
-            return _typed(pq.read_table(file, page_checksum_verification=True), record)
+        # Not `pq.read_table`: of a path it would read partitions, `tau=2`, into columns, and a
+        # Python file that its threads still hold at exit aborts the process.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return _typed(file.read(), record)
     except FileNotFoundError:
         raise
     except Exception as error:  # Arrow raises a dozen kinds for files that it cannot read.
