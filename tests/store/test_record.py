@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord, schema, table, write
+from secnn.files import FileError
+from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord, read, schema, table, write
 
 RECORDS = (EpochRecord, ExpansionRecord, TrialRecord)
 VALUES = {int: 3, float: 0.5, str: "x", bool: True}
@@ -101,12 +102,22 @@ def test_a_number_that_is_not_finite_survives(tmp_path):
     assert pq.read_table(tmp_path / "records.parquet")["ratio"].to_pylist() == [float("inf")]
 
 
-def test_a_process_that_has_read_records_ends_as_it_says(tmp_path):
+def test_a_process_that_has_read_damaged_records_ends_as_it_says(tmp_path):
     # Arrow's threads, holding a Python file at exit, would abort about one process in five.
     path = tmp_path / "records.parquet"
     write(path, table([filled(EpochRecord, False)] * 50, EpochRecord, {}))
-    read = f"[r.read({str(path)!r}, r.EpochRecord) for _ in range(9)]"
-    code = f"from secnn.store import record as r; {read}"
+    whole = bytearray(path.read_bytes())
+    whole[4:300] = b"\xff" * 296
+    path.write_bytes(whole)
+    with pytest.raises(FileError, match=r"records\.parquet cannot be read"):
+        read(path, EpochRecord)
+    code = f"""
+import contextlib
+from secnn.store.record import EpochRecord, read
+for _ in range(9):
+    with contextlib.suppress(ValueError):
+        read({str(path)!r}, EpochRecord)
+"""
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True) for _ in range(15)]
     assert {(run.returncode, run.stderr) for run in runs} == {(0, b"")}
 
