@@ -6,70 +6,19 @@
 // the sums are added in order, so that a result depends on the number of threads but not on their
 // timing.
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
-// As many floats as a register holds: GCC splits longer vectors through memory, 10 times slower.
-#ifdef __AVX512F__
-constexpr int LANES = 16;
-#else
-constexpr int LANES = 8;
-#endif
-constexpr int C = CHANNELS, CHUNKS = (C + LANES - 1) / LANES;
+#include "vectors.h"
 
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef uint32_t word __attribute__((vector_size(4 * LANES)));
-typedef uint16_t half __attribute__((vector_size(2 * LANES)));
+constexpr int C = CHANNELS, CHUNKS = chunks(C);
+typedef Values<C> Channels;
 
-struct bfloat16 {  // The upper half of a float.
-    uint16_t bits;
-};
-
-// Chunk i of the C values at p; the lanes beyond C are 0. Sizes are constants once unrolled.
-static inline int lanes(int i) { return C - i * LANES < LANES ? C - i * LANES : LANES; }
-
-static inline vec load(const float* p, int i) {
-    vec v = {};
-    std::memcpy(&v, p + i * LANES, 4 * lanes(i));
-    return v;
-}
-
-static inline vec load(const bfloat16* p, int i) {
-    half h = {};
-    std::memcpy(&h, p + i * LANES, 2 * lanes(i));
-    return (vec)(__builtin_convertvector(h, word) << 16);
-}
-
-static inline void store(float* p, int i, vec v) { std::memcpy(p + i * LANES, &v, 4 * lanes(i)); }
-
-static inline void store(bfloat16* p, int i, vec v) {  // Rounded to nearest, ties to even.
-    word bits = (word)v;
-    word rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    half h = __builtin_convertvector(v == v ? rounded : word{} + 0x7fc0, half);
-    std::memcpy(p + i * LANES, &h, 2 * lanes(i));
-}
-
-#define EACH_CHUNK _Pragma("GCC unroll 16") for (int i = 0; i < CHUNKS; i++)
-
-struct Channels {  // One value a channel.
-    vec v[CHUNKS];
-};
-
-static inline Channels channels(const float* values) {
-    Channels out;
-    EACH_CHUNK out.v[i] = load(values, i);
-    return out;
-}
+#define EACH_CHUNK EACH(i, CHUNKS)
 
 static inline Channels times_mask(Channels values, const float* mask, int64_t n) {
-    if (mask) EACH_CHUNK values.v[i] *= load(mask + n * C, i);
+    if (!mask) return values;
+    EACH_CHUNK values.v[i] *= load<C>(mask + n * C, i);
     return values;
-}
-
-static inline void add_to(double* sums, const Channels& values) {
-    float flat[CHUNKS * LANES];
-    std::memcpy(flat, values.v, sizeof(flat));
-    for (int c = 0; c < C; c++) sums[c] += flat[c];
 }
 
 struct Shape {
@@ -106,13 +55,13 @@ struct Window {
 template <bool POOL, class T>
 static inline Window look(const T* p, int64_t below, int i, vec scale, vec offset) {
     Window s;
-    s.best = s.x[0] = load(p, i);
+    s.best = s.x[0] = load<C>(p, i);
     s.z = scale * s.x[0] + offset;
     s.at = word{};
     if (!POOL) return s;
-    s.x[1] = load(p + C, i);
-    s.x[2] = load(p + below, i);
-    s.x[3] = load(p + below + C, i);
+    s.x[1] = load<C>(p + C, i);
+    s.x[2] = load<C>(p + below, i);
+    s.x[3] = load<C>(p + below + C, i);
     for (int k = 1; k < 4; k++) {
         vec z = scale * s.x[k] + offset;
         auto larger = z > s.z;
@@ -130,7 +79,7 @@ static inline vec slope_at(vec z, float slope) { return z > 0 ? vec{} + 1.0f : v
 template <class T>
 static void statistics(const T* x, const float* mask, const float* shift, Shape s, double* total,
                        int threads) {
-    Channels middle = channels(shift), ones;
+    Channels middle = Channels(shift), ones;
     EACH_CHUNK ones.v[i] = vec{} + 1.0f;
     over_samples<2>(s, threads, total, [=](int64_t n, double* sums) {
         Channels m = times_mask(ones, mask, n);
@@ -138,7 +87,7 @@ static void statistics(const T* x, const float* mask, const float* shift, Shape 
             const T* p = x + n * s.image() + row * s.w * C;
             Channels first = {}, second = {};
             for (int64_t column = 0; column < s.w; column++, p += C) EACH_CHUNK {
-                vec v = load(p, i) * m.v[i] - middle.v[i];
+                vec v = load<C>(p, i) * m.v[i] - middle.v[i];
                 first.v[i] += v;
                 second.v[i] += v * v;
             }
@@ -152,7 +101,7 @@ static void statistics(const T* x, const float* mask, const float* shift, Shape 
 template <bool POOL, class T>
 static void activate(const T* x, const float* mask, const float* scale, const float* offset,
                      float slope, Shape s, T* y, int threads) {
-    Channels a0 = channels(scale), b = channels(offset);
+    Channels a0 = Channels(scale), b = Channels(offset);
     over_samples<0>(s, threads, nullptr, [=](int64_t n, double*) {
         Channels a = times_mask(a0, mask, n);
         T* out = y + n * s.output();
@@ -161,7 +110,7 @@ static void activate(const T* x, const float* mask, const float* scale, const fl
                 const T* p = x + n * s.image() + s.window(row, column);
                 EACH_CHUNK {
                     vec z = look<POOL>(p, s.w * C, i, a.v[i], b.v[i]).z;
-                    store(out, i, z * slope_at(z, slope));
+                    store<C>(out, i, z * slope_at(z, slope));
                 }
             }
     });
@@ -173,7 +122,7 @@ template <bool POOL, class T>
 static void reduce(const T* x, const float* mask, const float* mean, const float* scale,
                    const float* offset, const T* dy, float slope, Shape s, double* total,
                    int threads) {
-    Channels a0 = channels(scale), b = channels(offset), middle = channels(mean), ones;
+    Channels a0 = Channels(scale), b = Channels(offset), middle = Channels(mean), ones;
     EACH_CHUNK ones.v[i] = vec{} + 1.0f;
     over_samples<2>(s, threads, total, [=](int64_t n, double* sums) {
         Channels m = times_mask(ones, mask, n), a = times_mask(a0, mask, n);
@@ -184,7 +133,7 @@ static void reduce(const T* x, const float* mask, const float* mean, const float
                 const T* p = x + n * s.image() + s.window(row, column);
                 EACH_CHUNK {
                     Window seen = look<POOL>(p, s.w * C, i, a.v[i], b.v[i]);
-                    vec dz = load(grad, i) * slope_at(seen.z, slope);
+                    vec dz = load<C>(grad, i) * slope_at(seen.z, slope);
                     first.v[i] += dz;
                     second.v[i] += dz * (seen.best * m.v[i] - middle.v[i]);
                 }
@@ -200,8 +149,8 @@ template <bool POOL, class T>
 static void gradient(const T* x, const float* mask, const float* scale, const float* offset,
                      const float* constant, const float* linear, const T* dy, float slope, Shape s,
                      T* dx, int threads) {
-    Channels a0 = channels(scale), b = channels(offset);
-    Channels k0 = channels(constant), l0 = channels(linear);
+    Channels a0 = Channels(scale), b = Channels(offset);
+    Channels k0 = Channels(constant), l0 = Channels(linear);
     over_samples<0>(s, threads, nullptr, [=](int64_t n, double*) {
         Channels a = times_mask(a0, mask, n), k = times_mask(k0, mask, n);
         Channels l = times_mask(times_mask(l0, mask, n), mask, n);
@@ -213,11 +162,11 @@ static void gradient(const T* x, const float* mask, const float* scale, const fl
                 int64_t start = s.window(row, column), below = s.w * C;
                 EACH_CHUNK {
                     Window seen = look<POOL>(image + start, below, i, a.v[i], b.v[i]);
-                    vec dz = a.v[i] * load(grad, i) * slope_at(seen.z, slope);
+                    vec dz = a.v[i] * load<C>(grad, i) * slope_at(seen.z, slope);
                     for (int e = 0; e < (POOL ? 4 : 1); e++) {
                         vec here = POOL ? (seen.at == uint32_t(e) ? dz : vec{}) : dz;
                         T* q = out + start + (e / 2) * below + (e % 2) * C;
-                        store(q, i, here + k.v[i] + l.v[i] * seen.x[e]);
+                        store<C>(q, i, here + k.v[i] + l.v[i] * seen.x[e]);
                     }
                 }
             }
@@ -225,7 +174,7 @@ static void gradient(const T* x, const float* mask, const float* scale, const fl
         for (int64_t row = 0; POOL && row < s.h; row++)
             for (int64_t column = row < s.h / 2 * 2 ? s.w / 2 * 2 : 0; column < s.w; column++) {
                 int64_t e = (row * s.w + column) * C;
-                EACH_CHUNK store(out + e, i, k.v[i] + l.v[i] * load(image + e, i));
+                EACH_CHUNK store<C>(out + e, i, k.v[i] + l.v[i] * load<C>(image + e, i));
             }
     });
 }

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor, nn
 
+from secnn.kernels import norms
 from secnn.kernels.build import library
-
-Argument = Tensor | float | int | None
-
-_SUFFIX = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+from secnn.kernels.call import TYPES, Argument, call
 
 
 def supports(x: Tensor) -> bool:
     """Whether the compiled operator can take `x`."""
-    return (
-        x.device.type == "cpu" and x.dtype in _SUFFIX and library("fused", x.shape[1]) is not None
-    )
+    return x.device.type == "cpu" and x.dtype in TYPES and library("fused", x.shape[1]) is not None
 
 
 def normalize_pool_activate(
@@ -40,16 +34,10 @@ def normalize_pool_activate(
 @torch.no_grad()
 def _batch_statistics(x: Tensor, mask: Tensor | None, norm: nn.BatchNorm2d) -> tuple:
     """Mean and biased variance of each channel of x · mask; updates the running statistics."""
-    count = x.numel() // x.shape[1]
-    shift, running_var, seen = norm.running_mean, norm.running_var, norm.num_batches_tracked
-    assert shift is not None and running_var is not None and seen is not None
-    assert norm.momentum is not None, "the norms here average with a momentum"
-    first, second = _sums("statistics", x, mask, shift, *_size(x)) / count
-    mean = (first + shift).float()
-    variance = (second - first.square()).clamp_(min=0).float()
-    seen += 1
-    shift.lerp_(mean, norm.momentum)
-    running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
+    count, shift = x.numel() // x.shape[1], norm.running_mean
+    assert shift is not None
+    mean, variance = norms.moments(_sums("statistics", x, mask, shift, *_size(x)), shift, count)
+    norms.remember(norm, mean, variance, count)
     return mean, variance
 
 
@@ -102,13 +90,9 @@ def _backward(
     scale, size = weight * inverse_deviation, _size(x)
     offset = bias - mean * scale
     sums = _sums("reduce", x, mask, mean, scale, offset, dy, slope, pool, *size)
-    d_bias, d_weight = sums[0].float(), (sums[1] * inverse_deviation).float()
-    constant, linear = torch.zeros_like(scale), torch.zeros_like(scale)
-    if training:
-        # d of the normalised value: −(d_bias + normalised · d_weight)/count, as a line in x · mask.
-        count = x.numel() // x.shape[1]
-        linear = -scale * inverse_deviation * d_weight / count
-        constant = -scale * d_bias / count - linear * mean
+    count = x.numel() // x.shape[1]
+    d_weight, d_bias, *of_x = norms.line(scale, inverse_deviation, mean, sums, count)
+    constant, linear = of_x if training else (torch.zeros_like(scale), torch.zeros_like(scale))
     dx = torch.empty_like(x, memory_format=torch.channels_last)
     _call("gradient", x, mask, scale, offset, constant, linear, dy, slope, pool, *size, dx)
     return dx, d_weight, d_bias
@@ -138,6 +122,12 @@ def _size(x: Tensor) -> tuple[int, int, int]:
     return x.shape[0], x.shape[2], x.shape[3]
 
 
+def gradient_sums(x: Tensor, mean: Tensor, dz: Tensor) -> Tensor:
+    """2×C sums of dz and of dz · (x − mean)."""
+    unused = torch.zeros_like(mean)
+    return _sums("reduce", x, None, mean, unused, unused, dz, 1.0, False, *_size(x))
+
+
 def _sums(name: str, x: Tensor, *arguments: Argument) -> Tensor:
     """2×C sums, in double precision."""
     sums = torch.zeros(2, x.shape[1], dtype=torch.float64)
@@ -146,14 +136,4 @@ def _sums(name: str, x: Tensor, *arguments: Argument) -> Tensor:
 
 
 def _call(name: str, x: Tensor, *arguments: Argument) -> None:
-    """Call the compiled function for x's channels and type, on PyTorch's number of threads."""
-    function = getattr(library("fused", x.shape[1]), f"{name}_{_SUFFIX[x.dtype]}")
-    function(*map(_argument, (x, *arguments, torch.get_num_threads())))
-
-
-def _argument(value: Argument) -> object:
-    if value is None or isinstance(value, Tensor):
-        return ctypes.c_void_p(None if value is None else value.data_ptr())
-    if isinstance(value, float):
-        return ctypes.c_float(value)
-    return ctypes.c_int(value) if isinstance(value, bool) else ctypes.c_int64(value)
+    call("fused", (x.shape[1],), name, x, *arguments)

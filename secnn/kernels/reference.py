@@ -1,4 +1,4 @@
-"""The operator in plain PyTorch, on any device."""
+"""The operators in plain PyTorch, on any device."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def normalize_pool_activate(
     x = norm(x)
     # Pooling before the LeakyReLU is exact, as it is monotone, and leaves it a quarter of the work.
     return F.leaky_relu(F.max_pool2d(x, 2) if pool else x, slope)
+
+
+def separable_convolution(x: Tensor, pointwise: Tensor, depthwise: Tensor) -> Tensor:
+    """See `secnn.kernels.separable_convolution`."""
+    x = F.conv2d(x, pointwise)
+    return F.conv2d(x, depthwise, padding=1, groups=len(depthwise))

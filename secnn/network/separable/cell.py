@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secnn.kernels import depthwise_convolution, normalize_pool_activate
+from secnn.kernels import normalize_pool_activate, residual_unit, separable_convolution
 from secnn.network import cell
 from secnn.network.spec import NetworkSpec
 from secnn.network.surgery import Surgery
@@ -31,11 +31,15 @@ class Separable(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
         self.slope = slope
 
+    @property
+    def weights(self) -> tuple[Tensor, Tensor]:
+        return self.pointwise.weight, self.depthwise.weight
+
     def forward(self, x: Tensor, pool: bool, kernel: str) -> Tensor:
-        x = self.pointwise(x)
-        # The scores record modules, and compute by the reference.
-        fuse = kernel == "fused"
-        x = depthwise_convolution(x, self.depthwise.weight, kernel) if fuse else self.depthwise(x)
+        if kernel == "fused":
+            x = separable_convolution(x, *self.weights, kernel)
+        else:  # The scores record modules.
+            x = self.depthwise(self.pointwise(x))
         return normalize_pool_activate(x, None, self.norm, self.slope, pool, kernel)
 
     def widen(self, surgery: Surgery, added: int) -> None:
@@ -83,6 +87,9 @@ class Unit(nn.Module):
         nn.init.zeros_(self.second.norm.weight)
 
     def forward(self, x: Tensor, kernel: str) -> Tensor:
+        if kernel == "fused":
+            weights, slope = (*self.first.weights, *self.second.weights), self.first.slope
+            return residual_unit(x, weights, self.first.norm, self.second.norm, slope, kernel)
         return x + self.second(self.first(x, False, kernel), False, kernel)
 
     def widen(self, surgery: Surgery, added: int) -> None:
