@@ -23,20 +23,32 @@ class Pace:
     """How fast trials go, and how long the rest takes at that.
 
     Attributes:
-        epochs: key → epochs of the trial.
+        costs: key → what each epoch of the trial is expected to cost, in any unit.
         slots: how many trials there is room for at a time, now.
         left: key → epochs that the trial has still to train, unless Tune is done with it.
-        seconds: key → what its last epoch took, once it had one.
+        seconds: key → what a unit of cost took in its last epoch, once it had one.
     """
 
-    def __init__(self, epochs: Mapping[str, int], slots: Callable[[], int]) -> None:
-        self.epochs, self.slots, self.left = epochs, slots, dict(epochs)
+    def __init__(
+        self,
+        costs: Mapping[str, Sequence[float]],
+        slots: Callable[[], int],
+        done: Mapping[str, int] | None = None,
+    ) -> None:
+        self.costs, self.slots = costs, slots
+        self.left = {key: len(each) - (done or {}).get(key, 0) for key, each in costs.items()}
         self.seconds: dict[str, float] = {}
+
+    @property
+    def epochs(self) -> int:
+        """Of all trials."""
+        return sum(map(len, self.costs.values()))
 
     def observe(self, key: str, result: Mapping) -> None:
         """Take note of an epoch."""
-        self.left[key] = self.epochs[key] - result["epoch"]
-        self.seconds[key] = sum(result[f"{part}_seconds"] for part in ("train", "eval", "score"))
+        self.left[key] = len(self.costs[key]) - result["epoch"]
+        took = sum(result[f"{part}_seconds"] for part in ("train", "eval", "score"))
+        self.seconds[key] = took / self.costs[key][result["epoch"] - 1]
 
     def end(self, key: str) -> None:
         """Take note that nothing more comes of a trial: if it diverged, epochs that nobody will
@@ -54,12 +66,22 @@ class Pace:
         when another has trained one."""
         return len(self.seconds) >= self.running
 
+    def rest_of(self, key: str) -> float:
+        """Seconds until the trial is done; one that has not begun is taken for the mean of the
+        others, and before any has, costs are taken for seconds."""
+        usual = sum(self.seconds.values()) / len(self.seconds) if self.seconds else 1.0
+        costs = self.costs[key]
+        return sum(costs[len(costs) - self.left[key] :]) * self.seconds.get(key, usual)
+
     def rest(self, slots: int) -> float:
-        """Seconds until all trials are done, `slots` at a time: those that have not begun taken for
-        the mean of the others."""
-        usual = sum(self.seconds.values()) / len(self.seconds)
-        each = [n * self.seconds.get(key, usual) for key, n in self.left.items()]
+        """Seconds until all trials are done, `slots` at a time."""
+        each = [self.rest_of(key) for key in self.left]
         return max(0.0, *each, sum(each) / max(1, slots))
+
+    def forecast(self) -> str:
+        """How long the rest takes, in words."""
+        left = duration(self.rest(self.running))
+        return f"About {left} left at the sizes to be expected, {self.running} at a time"
 
 
 class Reporter(Callback):
@@ -112,7 +134,7 @@ class Lines(Reporter):
     def show(self, key: str, result: Mapping) -> None:
         growth = f"  -> {result['expansion']}" if result["expansion"] else ""
         rung = f"rung {result['rung']}  " if result.get("rung") else ""
-        epochs = self.pace.epochs[key]
+        epochs = len(self.pace.costs[key])
         print(
             f"{key:<44} epoch {result['epoch']:>{len(str(epochs))}}/{epochs}  {rung}"
             f"{result['parameters']:>7,} parameters  train {result['train_accuracy']:5.2f} %  "
@@ -124,13 +146,9 @@ class Lines(Reporter):
     def _estimate(self) -> None:
         if time.monotonic() - self._estimated < PAUSE or not self.pace.known:
             return
-        self._estimated, running = time.monotonic(), self.pace.running
+        self._estimated = time.monotonic()
         others = f", and without the {self.follow} that follow" if self.follow else ""
-        print(
-            f"About {duration(self.pace.rest(running))} left at the sizes that the networks "
-            f"have now, {running} at a time; longer as they grow{others}.",
-            flush=True,
-        )
+        print(f"{self.pace.forecast()}{others}.", flush=True)
 
 
 class Bars(Reporter):
@@ -148,7 +166,7 @@ class Bars(Reporter):
         )  # fmt: skip
         self.unit = " parameters" if self.bars.console.width >= 100 else ""
         self.tasks: dict[str, TaskID] = {}
-        self.whole = self._add("study", sum(pace.epochs.values()))
+        self.whole = self._add("study", pace.epochs)
 
     def __enter__(self) -> Bars:
         self.bars.start()
@@ -159,8 +177,8 @@ class Bars(Reporter):
 
     def show(self, key: str, result: Mapping) -> None:
         if key not in self.tasks:
-            self.tasks[key] = self._add(key.removeprefix("criterion="), self.pace.epochs[key])
-        left = self.pace.left[key] * self.pace.seconds[key]
+            self.tasks[key] = self._add(key.removeprefix("criterion="), len(self.pace.costs[key]))
+        left = self.pace.rest_of(key)
         self.bars.update(
             self.tasks[key],
             completed=result["epoch"],
@@ -186,7 +204,7 @@ class Bars(Reporter):
 
     def _update(self) -> None:
         """The study's bar: all epochs but those that are left."""
-        done = sum(self.pace.epochs.values()) - sum(self.pace.left.values())
+        done = self.pace.epochs - sum(self.pace.left.values())
         left = short(self.pace.rest(self.pace.running)) if self.pace.known else ""
         more = f"+ {self.follow} trials" if self.follow else ""
         self.bars.update(self.whole, completed=done, left=left, rung=more)

@@ -21,7 +21,7 @@ from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
 from secnn import plugins
 from secnn.data.dataset import ImageData
-from secnn.study import interrupts, machine, worker
+from secnn.study import forecast, interrupts, machine, worker
 from secnn.study.cores import cores
 from secnn.study.describe import trials
 from secnn.study.progress import Deaths, Pace, reporter
@@ -184,8 +184,13 @@ def tune_trials(
         threads=asked.cpus_per_trial,
         folders=[str(path.parent) for path in plugins.sources(study["imports"])],
     )
-    epochs = {key: study["trials"][key]["epochs"] for key in keys}
-    with reporter(Pace(epochs, lambda: slots(resources)), follow, asked.verbose) as shown:
+    here = not resources["gpu"] and not cluster(asked)
+    costs = forecast.costs_of(study, keys, data, asked.cpus_per_trial if here else None)
+    done = {key: forecast.trained(out, key) for key in keys}
+    pace = Pace(costs, lambda: slots(resources), done)
+    if here:
+        print(f"{pace.forecast()}.", flush=True)
+    with reporter(pace, follow, asked.verbose) as shown:
         tune.Tuner(
             tune.with_resources(shared, resources),
             param_space={"key": tune.grid_search(keys)},

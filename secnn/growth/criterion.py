@@ -152,10 +152,10 @@ CRITERIA: Registry[Callable[[GrowthSettings], Criterion]] = Registry(
     schedule=lambda settings: Schedule(),
     pyramid=lambda settings: Pyramid(),
 )
+"""name → function of the trial's settings."""
 CRITERIA["random-place"] = lambda settings: RandomPlace()
 CRITERIA["layers-first"] = lambda settings: LayersFirst()
 CRITERIA["channels-first"] = lambda settings: ChannelsFirst()
-"""name → function of the trial's settings."""
 
 THRESHOLDS: Registry[float] = Registry(
     "threshold", natural=1.1, density=0.5, balanced=0.5, confident=0.5, gain=1.0

@@ -21,8 +21,13 @@ def result(epoch, seconds, expansion=None, **more):
     return row | {f"{part}_seconds": seconds / 3 for part in ("train", "eval", "score")}
 
 
+def alike(epochs):
+    """Costs of trials whose epochs cost one second each."""
+    return {key: [1.0] * count for key, count in epochs.items()}
+
+
 def lines(epochs, slots, follow=0):
-    return Lines(Pace(epochs, lambda: slots), follow)
+    return Lines(Pace(alike(epochs), lambda: slots), follow)
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def bars():
     def made(epochs, slots=2, follow=0, width=120):
         screen = io.StringIO()
         console = Console(file=screen, width=width, force_terminal=True, color_system=None)
-        found = Bars(Pace(epochs, lambda: slots), follow, console)
+        found = Bars(Pace(alike(epochs), lambda: slots), follow, console)
 
         def shown():
             with console.capture() as picture:
@@ -55,6 +60,18 @@ def test_the_rest_is_estimated_from_what_epochs_took(capsys):
     assert "About 30 minutes left" in capsys.readouterr().out
     assert pace.rest(1) == pytest.approx(6 * 60 + 9 * 120 + 20 * 90)
     assert pace.rest(0) == pace.rest(1)
+
+
+def test_epochs_to_come_are_taken_for_what_they_will_cost():
+    pace = Pace({"a": [1.0, 1.0, 4.0], "b": [2.0, 6.0]}, lambda: 1, {"a": 1})
+    assert pace.rest(1) == 5 + 8  # Before any was trained costs are seconds.
+    pace.observe("a", result(2, 3.0))
+    assert pace.rest_of("a") == pytest.approx(3 * 4)
+    assert pace.rest(1) == pytest.approx(3 * 4 + 3 * 8)
+    pace.observe("b", result(1, 2.0))
+    assert pace.rest_of("b") == pytest.approx(6)
+    pace.observe("a", result(3, 9.0))
+    assert pace.rest_of("a") == 0
 
 
 def test_the_estimate_is_repeated_from_time_to_time(capsys, monkeypatch):
@@ -80,20 +97,18 @@ def test_a_line_tells_the_epoch_of_all_epochs_and_the_rung_if_there_is_one(rung,
 
 def test_the_estimate_tells_of_trials_that_it_leaves_out(capsys):
     lines({"a": 10}, 2, follow=2).on_trial_result(0, [], trial("a"), result(1, 60))
-    assert "longer as they grow, and without the 2 that follow." in capsys.readouterr().out
+    assert "1 at a time, and without the 2 that follow." in capsys.readouterr().out
 
 
 def test_a_trial_that_ended_early_is_not_waited_for(capsys):
     told = lines({"a": 10, "b": 1000}, 2)
     told.on_trial_complete(0, [], trial("b"))
     told.on_trial_result(0, [], trial("a"), result(4, 600))
-    assert "About 60 minutes left at the sizes that the networks have now, 1 at" in (
-        capsys.readouterr().out
-    )
+    assert "About 60 minutes left at the sizes to be expected, 1 at" in capsys.readouterr().out
 
 
 def test_nothing_is_left_when_all_have_ended():
-    pace = Pace({"a": 10}, lambda: 2)
+    pace = Pace(alike({"a": 10}), lambda: 2)
     pace.observe("a", result(10, 60))
     pace.end("a")
     assert (pace.rest(1), pace.running) == (0, 1)
@@ -139,7 +154,7 @@ def test_a_trial_that_is_over_leaves_a_line_and_no_bar(bars):
 
 
 def test_bars_are_for_terminals_that_can_draw_them(monkeypatch):
-    pace = Pace({"a": 1}, lambda: 1)
+    pace = Pace(alike({"a": 1}), lambda: 1)
     assert isinstance(progress.reporter(pace, 0, verbose=False), Lines)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

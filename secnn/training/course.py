@@ -1,0 +1,76 @@
+"""How a trial will grow, before it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from secnn.growth.candidates import NOT_SCORED, Candidate
+from secnn.growth.consideration import affordable, can_grow, channel_step
+from secnn.growth.controls import next_in_turn
+from secnn.growth.criterion import CRITERIA
+from secnn.growth.decision import Growth
+from secnn.growth.expansion import Expansion
+from secnn.network.network import SECNN
+from secnn.network.spec import NetworkSpec
+from secnn.training.config import TrialConfig
+from secnn.training.schedule import SCHEDULES
+
+
+def course(
+    config: TrialConfig, image_shape: tuple[int, int, int], classes: int
+) -> list[NetworkSpec]:
+    """The network's shape in each epoch, if it grows whenever the criterion is asked: as the
+    criterion decides where it reads no score, else in turn.
+
+    A criterion that reads scores and has no bound, as in the paper, may decline as well as not: its
+    network is taken to stay as it is.
+    """
+    network, made = _built(config.start(image_shape, classes)), list[Expansion]()
+    schedule = SCHEDULES.find(config.schedule)(config, config.cooldown)
+    foreseen = _scoreless(config) or config.max_parameters or config.max_flops
+    schedule.go_on(0, False, can_grow(network, config, made))
+    shapes = []
+    for epoch in range(1, config.epochs + 1):
+        shapes.append(network.spec)
+        schedule.observe(0.0, 0.0)
+        if not schedule.asks(epoch):
+            continue
+        expansion = _next(network, config, made, epoch) if foreseen else None
+        if expansion is not None:
+            network = _built(expansion.grown(network.spec))
+            made.append(expansion)
+        schedule.go_on(epoch, expansion is not None, can_grow(network, config, made))
+    return shapes
+
+
+def _built(spec: NetworkSpec) -> SECNN:
+    """Without its numbers."""
+    with torch.device("meta"):
+        return SECNN(spec)
+
+
+def _scoreless(config: TrialConfig) -> bool:
+    return not CRITERIA.find(config.criterion)(config).scored
+
+
+def _next(
+    network: SECNN, config: TrialConfig, made: Sequence[Expansion], epoch: int
+) -> Expansion | None:
+    fitting = affordable(network, config, channel_step(config, made))
+    if not fitting:
+        return None
+    if not _scoreless(config):
+        return next_in_turn(fitting, made)
+    candidates = [Candidate(e, e.added_parameters(network)) for e in fitting]
+    growth = Growth(
+        [0.0] * epoch,
+        made,
+        NOT_SCORED,
+        candidates,
+        torch.Generator().manual_seed(epoch),
+        network.n_parameters,
+        network.spec,
+    )
+    return CRITERIA.find(config.criterion)(config).decide(growth).expansion
