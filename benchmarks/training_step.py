@@ -83,11 +83,13 @@ class UsualNetwork(nn.Module):
 class Pictures(Dataset):
     """PIL images behind torchvision transforms, as `torchvision.datasets.CIFAR10` gives them."""
 
-    def __init__(self, data: ImageData) -> None:
+    def __init__(self, data: ImageData, shift: int = 0) -> None:
         self.arrays = data.train_images.permute(0, 2, 3, 1).numpy()
         self.labels = data.train_labels.tolist()
+        moved = [transforms.RandomCrop(data.image_shape[1:], padding=shift)] if shift else []
         self.transform = transforms.Compose(
             [
+                *moved,
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
                 transforms.Normalize(data.mean, data.std),
@@ -101,12 +103,14 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
 
 
-def usual(data: ImageData, spec: NetworkSpec) -> Callable[[], None]:
-    """An epoch in the way of the tutorials."""
+def usual(
+    data: ImageData, spec: NetworkSpec, batch: int = BATCH, shift: int = 0
+) -> Callable[[], None]:
+    """An epoch in the way of the tutorials, of images moved by up to `shift` pixels."""
     network = UsualNetwork(spec)
     assert sum(p.numel() for p in network.parameters()) == SECNN(spec).n_parameters
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-    loader = DataLoader(Pictures(data), batch_size=BATCH, shuffle=True)
+    loader = DataLoader(Pictures(data, shift), batch_size=batch, shuffle=True)
     criterion = nn.CrossEntropyLoss()
 
     def epoch() -> None:
@@ -131,7 +135,7 @@ def ours(kernel: str, precision: str) -> Callable[[ImageData, NetworkSpec], Call
         keep_freed_memory()
         config = TrialConfig(kernel=kernel, precision=precision)
         learner = Learner(SECNN(spec), config, torch.device("cpu"))
-        return lambda: learner.train(data)
+        return lambda: learner.train(data, lambda through: RATE)
 
     return make
 
