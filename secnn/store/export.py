@@ -1,11 +1,13 @@
 """Networks for other programs: ONNX and safetensors files.
 
-`secnn export CHECKPOINT FILE.onnx` or `... FILE.safetensors` does the same. Both need packages of
-their own: `pip install onnx onnxscript`, `pip install safetensors`.
+`secnn export CHECKPOINT FILE.onnx [--pixels]` or `... FILE.safetensors` does the same. Both need
+packages of their own: `pip install onnx onnxscript`, `pip install safetensors`.
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import importlib
 import json
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import Tensor, nn
 
 from secnn import plugins
 from secnn.commands import Parser
@@ -28,12 +31,30 @@ KEY = "secnn"
 DESCRIPTION = ("format", "start", "spec", "versions", "expansions", "data", "metrics")
 
 
-def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
+class FromPixels(nn.Module):
+    """Raw uint8 images N×C×H×W → class probabilities N×classes: the normalisation, `network` and a
+    softmax. `mean` and `std` are C numbers, in units where 255 is 1."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: SECNN, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network((pixels.float() / 255 - self.mean) / self.std).softmax(1)
+
+
+def to_onnx(source: str | Path | SECNN, file: str | Path, pixels: bool = False) -> SECNN:
     """Write the network as ONNX, in evaluation mode; returns what was written.
 
     The model maps `images`, normalised floats batch×C×H×W, to `logits`, batch×classes, for any
-    batch. Its metadata are `spec` and `versions`, and from a checkpoint `class_names`, `mean` and
-    `std` (of the normalisation, in units where 255 is 1), all as JSON.
+    batch; with `pixels`, which takes a checkpoint, `images`, raw uint8 ones, to `probabilities`
+    (see `FromPixels`). Its metadata are `spec` and `versions`, and from a checkpoint `class_names`,
+    `mean` and `std` (of the normalisation, in units where 255 is 1), all as JSON.
 
     Args:
         source: a checkpoint's path, or a network, which stays as it is.
@@ -41,7 +62,8 @@ def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
     Raises:
         ImportError: onnx or onnxscript is missing.
         CheckpointError, FileNotFoundError, OSError: `source` cannot be read, `file` not written.
-        ValueError: the network is not in float32.
+        ValueError: the network is not in float32, or `pixels` is asked of one without its data's
+            normalisation.
     """
     onnx, _ = _needed("onnx", "onnxscript")
     content, network = _content(source)
@@ -51,11 +73,12 @@ def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
     spec = network.spec
     # Two images: a batch of one would be taken for a constant.
     images = torch.zeros(2, spec.input_channels, *spec.image_size)
+    whole = _from_pixels(network, content) if pixels else network
     program = torch.onnx.export(
-        network,
-        (images,),
+        whole,
+        (images.byte() if pixels else images,),
         input_names=["images"],
-        output_names=["logits"],
+        output_names=["probabilities" if pixels else "logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         dynamo=True,
         verbose=False,
@@ -65,6 +88,16 @@ def to_onnx(source: str | Path | SECNN, file: str | Path) -> SECNN:
     onnx.helper.set_model_props(model, _metadata(content))
     _write(file, model.SerializeToString())
     return network
+
+
+def _from_pixels(network: SECNN, content: dict) -> FromPixels:
+    data = content.get("data", {})
+    if not {"mean", "std"} <= data.keys():
+        raise ValueError(
+            "pixels: expected a checkpoint, which knows its data's normalisation, got a network "
+            "alone; give the .pt file, or export without pixels"
+        )
+    return FromPixels(network, data["mean"], data["std"]).eval()
 
 
 def to_safetensors(source: str | Path | SECNN, file: str | Path) -> SECNN:
@@ -118,7 +151,7 @@ def read_safetensors(file: str | Path) -> dict:
     return content
 
 
-FORMATS: dict[str, Callable[[str | Path | SECNN, str | Path], SECNN]] = {
+FORMATS: dict[str, Callable[..., SECNN]] = {
     ".onnx": to_onnx,
     ".safetensors": to_safetensors,
 }
@@ -130,10 +163,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser("export", description="Write the network of a checkpoint for other programs.")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pt file, say of a ladder")
     parser.add_argument("file", metavar="FILE", help=f"to write: *{' or *'.join(FORMATS)}")
+    parser.add_argument(
+        "--pixels",
+        action="store_true",
+        help="ONNX from raw uint8 images to class probabilities, the normalisation and a softmax "
+        "inside",
+    )
     plugins.add_option(parser)
     asked = parser.parse_args(arguments)
     try:
-        network = _writer(asked.file)(asked.checkpoint, asked.file)
+        network = _writer(asked)(asked.checkpoint, asked.file)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -141,11 +180,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _writer(file: str) -> Callable[[str | Path | SECNN, str | Path], SECNN]:
-    suffix = Path(file).suffix.lower()
+def _writer(asked: argparse.Namespace) -> Callable[..., SECNN]:
+    suffix = Path(asked.file).suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"file: expected a name ending in {' or '.join(FORMATS)}, got {file}")
-    return FORMATS[suffix]
+        raise ValueError(
+            f"file: expected a name ending in {' or '.join(FORMATS)}, got {asked.file}"
+        )
+    if not asked.pixels:
+        return FORMATS[suffix]
+    if suffix != ".onnx":
+        raise ValueError(f"--pixels: expected a file *.onnx, got {asked.file}; leave it out")
+    return functools.partial(to_onnx, pixels=True)
 
 
 def _needed(*names: str) -> list[ModuleType]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from studies import ROOT
 
-from secnn import SECNN, AddChannels, AddLayer
+import secnn
+from secnn import SECNN, AddChannels, AddLayer, predict
 from secnn.store import checkpoint, export
 from secnn.store.checkpoint import CheckpointError
 
@@ -36,11 +37,11 @@ def saved(grown, make_data, tmp_path):
     return path
 
 
-def run_onnx(path, images):
+def run_onnx(path, images, output="logits"):
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(["logits"], {"images": images.numpy()})
-    return torch.from_numpy(logits), session.get_modelmeta().custom_metadata_map
+    (found,) = session.run([output], {"images": images.numpy()})
+    return torch.from_numpy(found), session.get_modelmeta().custom_metadata_map
 
 
 @torch.no_grad()
@@ -52,6 +53,26 @@ def test_onnx_agrees_with_torch_for_any_batch(grown, saved, draw_images, tmp_pat
         logits, _ = run_onnx(file, images)
         assert logits.shape == (count, grown.spec.classes)
         torch.testing.assert_close(logits, grown(images), atol=1e-5, rtol=1e-5)
+
+
+def test_onnx_from_pixels_gives_what_predict_does(grown, saved, make_data, tmp_path):
+    spec, file = grown.spec, tmp_path / "network.onnx"
+    export.to_onnx(saved, file, pixels=True)
+    data = make_data(17, spec.image_size, spec.input_channels, spec.classes)
+    for images in (data.train_images[:1], data.train_images):
+        probabilities, _ = run_onnx(file, images, "probabilities")
+        expected = predict(secnn.load(saved), images)
+        torch.testing.assert_close(probabilities, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_pixels_need_a_checkpoint_and_onnx(grown, saved, tmp_path, capsys):
+    with pytest.raises(ValueError, match="pixels: expected a checkpoint"):
+        export.to_onnx(grown, tmp_path / "network.onnx", pixels=True)
+    file = str(tmp_path / "network.safetensors")
+    assert export.main([str(saved), file, "--pixels"]) == 2
+    assert "--pixels: expected a file *.onnx" in capsys.readouterr().err
+    assert not list(tmp_path.glob("network.[os]*"))
+    assert export.main([str(saved), str(tmp_path / "network.onnx"), "--pixels"]) == 0
 
 
 def test_the_metadata_tell_what_is_needed_to_use_the_model(grown, saved, draw_images, tmp_path):
