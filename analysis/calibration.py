@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from secnn.analysis.figures import (
     MARKERS,
@@ -69,10 +70,13 @@ def calibrate(study: Study, asked: argparse.Namespace) -> None:
         StudyError: see `realised`.
     """
     points = realised(study)
-    print(f"{CAPTION}, {points['trial'].nunique()} trials:")
+    trials = points["trial"].nunique()
+    print(f"{CAPTION}, {trials} trial{'s' * (trials != 1)}:")
     print(table(points).to_string(index=False), *NOTES, sep="\n")
     if points["predicted_reduction"].notna().any():
         plot_calibration(study, asked)
+    else:
+        print("No figure: the expansions that were made had no predictions in nats.")
 
 
 def plot_calibration(study: Study, asked: argparse.Namespace) -> None:
@@ -94,7 +98,7 @@ def calibration_figure(study: Study, options: Options) -> Figure:
     figure = options.figure(1.5 if options.narrow else 0.8)
     axes = figure.subplots()
     draw(axes, scored)
-    marks = axes.get_legend_handles_labels()[0]
+    marks = legend(scored)
     frame(figure, study, "What expansions promised and brought", options, marks, columns=3)
     return figure
 
@@ -163,29 +167,60 @@ def _shown(value: float) -> str:
 
 def draw(axes: Axes, points: pd.DataFrame) -> None:
     """A marker an expansion, its colour which one of its trial it is, and the line on which
-    predictions hold; logarithmic axes, linear around 0 if something is not above it."""
-    last = points["nth"].max()
+    predictions hold; logarithmic axes, linear around 0 if something is not above it, each as long
+    as its own values ask for."""
     for (nth, kind), alike in points.groupby(["nth", "kind"]):
         axes.scatter(
             alike["predicted_reduction"],
             alike[REALISED],
-            color=mpl.colormaps["viridis"](0.9 * (nth - 1) / max(1, last - 1)),
+            color=shade(nth, points["nth"].max()),
             marker=MARKERS.get(kind, OTHER_MARKER),
             s=12,
             alpha=0.8,
             linewidths=0,
-            label=f"expansion {nth}: {NAMES.get(kind, kind)} ({len(alike)})",
         )
     both = points[["predicted_reduction", REALISED]]
-    ends = [both.min(axis=None), both.max(axis=None)]
-    axes.plot(ends, ends, color="grey", lw=1, ls="--", label="as predicted")
-    scale = {"value": "log"} if ends[0] > 0 else {"value": "symlog", "linthresh": LINEAR}
+    scale = (
+        {"value": "log"} if both.min(axis=None) > 0 else {"value": "symlog", "linthresh": LINEAR}
+    )
     axes.set_xscale(**scale)
     axes.set_yscale(**scale)
+    limits = axes.get_xlim(), axes.get_ylim()
+    line = bisector(both.min(axis=None), both.max(axis=None))
+    axes.plot(line, line, color="grey", lw=1, ls="--")
+    axes.set(xlim=limits[0], ylim=limits[1])
     plain(axes.xaxis)
     plain(axes.yaxis)
     axes.set_xlabel("predicted reduction of the loss (nats)\n" + textwrap.fill(NOTES[-1], 45))
     axes.set_ylabel("what the validation loss fell by (nats)")
+
+
+def bisector(low: float, high: float) -> np.ndarray:
+    """Values from `low` to `high` so close that on these axes lines between them are straight."""
+    powers = LINEAR * np.logspace(-6, 8, 300)
+    inner = np.concatenate([-powers[::-1], [0], powers])
+    return np.concatenate([[low], inner[(inner > low) & (inner < high)], [high]])
+
+
+def shade(nth: int, last: int, ends: tuple[float, float] = (0, 0.9)) -> tuple:
+    """Of the `nth` of `last` expansions of a trial: from dark to light, between places of a map."""
+    return mpl.colormaps["viridis"](np.interp(nth, (1, max(2, last)), ends))
+
+
+def legend(points: pd.DataFrame) -> list[Line2D]:
+    """A mark a kind, the colours of the first and of the last expansion of a trial, the line."""
+    look, last = {"ls": "", "ms": 4}, points["nth"].max()
+    kinds = [
+        Line2D([], [], color="grey", marker=MARKERS.get(kind, OTHER_MARKER), label=label, **look)
+        for kind, count in points["kind"].value_counts(sort=False).sort_index().items()
+        for label in [f"{NAMES.get(kind, kind)} ({count})"]
+    ]
+    colours = [
+        Line2D([], [], color=shade(n, last), marker="o", label=f"expansion {n} of a trial", **look)
+        for n in (1, last)
+        if last > 1
+    ]
+    return [*kinds, *colours, Line2D([], [], color="grey", lw=1, ls="--", label="as predicted")]
 
 
 if __name__ == "__main__":

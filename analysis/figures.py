@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context, rcdefaults, rcParams
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from secnn.analysis.logs import Study, StudyError
@@ -146,9 +144,10 @@ def frame(
     """Above, the subject and what the `marks` mean; below, small, the study, and what no output may
     leave out."""
     own = f"{subject}, {study.dataset['name']}"
+    title = own if options.title is None else options.title
     figure.legend(
         handles=marks,
-        title=own if options.title is None else options.title,
+        title=textwrap.fill(title, 44 if options.narrow else 78),
         title_fontproperties={"weight": "bold", "size": 9 if not options.narrow else 8},
         alignment="left",
         loc="outside upper left",
@@ -164,8 +163,13 @@ def frame(
 
 
 def plain(axis: Axis) -> None:
-    """Label a logarithmic axis with numbers such as 0.01, as texts are never parsed as formulas."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    """Label a logarithmic axis with numbers such as 0.01, as texts are never parsed as formulas: at
+    powers of ten, if it shows three or more."""
+    low, high = axis.get_view_interval()
+    if sum(low <= tick <= high for tick in axis.get_majorticklocs()) < 3:
+        axis.set_major_locator(MaxNLocator(6))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
 
 
 def parameter_axis(axis: Axis) -> None:
@@ -191,45 +195,6 @@ def short(number: float) -> str:
     """9,024 → 9.02k, 50,000 → 50k, 1,700,000 → 1.7M."""
     unit, divisor = ("M", 1e6) if number >= 1e6 else ("k", 1e3)
     return f"{number / divisor:.3g}{unit}"
-
-
-def label_ends(
-    axes: Axes, labels: Sequence[tuple[float, str, object]], inside: bool = False, wide: int = 80
-) -> None:
-    """Write texts (at height y, text, colour), in lines of `wide` letters, right of the axes, or
-    `inside` them at the right, in the order of their heights and none over another."""
-    if not labels:
-        return
-    axes.figure.draw_without_rendering()
-    texts = [textwrap.fill(text, wide) for _, text, _ in labels]
-    size, lines = 6, 1 + max(text.count("\n") for text in texts)
-    height = axes.get_window_extent().height / axes.figure.dpi * 72
-    heights = axes.transData.transform([(1, y) for y, _, _ in labels])[:, 1]
-    places = axes.transAxes.inverted().transform([(0, h) for h in heights])[:, 1]
-    order = sorted(range(len(labels)), key=lambda i: places[i])
-    spaced = apart([places[i] for i in order], 1.2 * size * lines / height)
-    where = {"ha": "right", "va": "bottom"} if inside else {"ha": "left", "va": "center"}
-    where |= {"xycoords": "axes fraction", "annotation_clip": False, "path_effects": halo()}
-    for place, i in zip(spaced, order, strict=True):
-        x, colour = 0.99 if inside else 1.01, labels[i][2]
-        axes.annotate(texts[i], (x, place), color=colour, fontsize=size, **where)
-
-
-def apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending `places`, moved as little as makes neighbours at least `gap` apart."""
-    groups: list[list[float]] = []  # of places that touch: their mean of place − rank · gap, size
-    for place in places:
-        groups.append([place, 1])
-        while len(groups) > 1 and groups[-1][0] < groups[-2][0] + groups[-2][1] * gap:
-            (start, count), (first, size) = groups.pop(), groups.pop()
-            mean = (first * size + (start - size * gap) * count) / (size + count)
-            groups.append([mean, size + count])
-    return [start + rank * gap for start, count in groups for rank in range(int(count))]
-
-
-def halo(width: float = 2) -> list:
-    """For texts over lines."""
-    return [withStroke(linewidth=width, foreground="white")]
 
 
 @style()

@@ -217,7 +217,7 @@ def answered(action: Callable[[], None]) -> int:
     """Do `action`; the exit status, after one line of what prevented it."""
     try:
         action()
-        sys.stdout.flush()
+        print(end="", flush=True)  # Standard output may be closed: None.
     except BrokenPipeError:
         return unread()
     except (FileError, OSError) as error:

@@ -28,8 +28,8 @@ CRITERIA = {
     "retrain (epochs)": "#475579",
     "retrain (FLOPs)": "#afafa2",
 }
-SPARE = ("#c2643c", "#3d8c8c", "#a08a00")
-"""For criteria of the user's own."""
+DARK, LIGHT = "#15181c", "#ffffff"
+"""The grounds on which colours are seen."""
 
 PUBLISHED = "#708090"
 """Networks of others."""
@@ -39,13 +39,18 @@ DASHES = {"reference": "solid", "tau": "dash", "lam": "dot", "other": "solid"}
 
 
 def criterion_colour(name: str) -> str:
-    """The colour of the criterion `name`, as `#rrggbb`."""
-    return CRITERIA.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
+    """The colour of the criterion `name`, as `#rrggbb`; of one of the user's own a hue that the
+    name gives, as light as stands out from both grounds."""
+    if name in CRITERIA:
+        return CRITERIA[name]
+    hue = zlib.crc32(name.encode()) % 360 / 360
+    shades = (_hex(colorsys.hls_to_rgb(hue, light / 100, 0.5)) for light in range(20, 90))
+    return next(shade for shade in shades if contrast(shade, DARK) > 4)
 
 
 def colours(study: Study) -> dict[Setting, str]:
     """A colour a setting: its criterion's; swept thresholds τ are lighter, penalties λ darker."""
-    shades = {"tau": (1.15, 1.6), "lam": (0.85, 0.5)}
+    shades = {"tau": (1.12, 1.5), "lam": (0.88, 0.62)}
     found = {}
     for family in DASHES:
         members = [s for s in study.settings if study.family(s) == family]
@@ -56,11 +61,33 @@ def colours(study: Study) -> dict[Setting, str]:
     return {setting: found[setting] for setting in study.settings}
 
 
+def ink(colour: str) -> str:
+    """`colour`, as much darker as small text in it needs to be read on white."""
+    while contrast(colour, LIGHT) < 4:
+        colour = shaded(colour, 0.95)
+    return colour
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, from 1 to 21, as WCAG 2 defines it."""
+    dark, light = sorted(map(_luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
 def shaded(colour: str, factor: float) -> str:
     """`colour` with its lightness times `factor`, kept off white and black."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, light, full = colorsys.rgb_to_hls(red, green, blue)
     if factor != 1:
         light = min(0.78, max(0.15, light * factor))
-    parts = colorsys.hls_to_rgb(hue, light, full)
+    return _hex(colorsys.hls_to_rgb(hue, light, full))
+
+
+def _hex(parts: tuple[float, float, float]) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in parts)

@@ -23,13 +23,13 @@ from secnn.analysis.figures import (
     Options,
     add_options,
     frame,
-    label_ends,
     parameter_axis,
     save,
     styled,
 )
+from secnn.analysis.labels import label_ends
 from secnn.analysis.logs import Study, Trial, command
-from secnn.analysis.palette import colours
+from secnn.analysis.palette import colours, ink
 from secnn.commands import Parser
 
 LEARNING_RATE = "learning_rate"
@@ -69,7 +69,8 @@ def growth_figure(study: Study, options: Options) -> Figure:
         axes.set_ylabel(label)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.set_major_locator(MaxNLocator(6 if options.narrow else 10, integer=True))
-    label_ends(panels[0], ends(study, colour), wide=14 if options.narrow else 80)
+    figure.align_ylabels(panels)
+    label_ends(panels[0], ends(study, colour), wide=18 if options.narrow else 24)
     return figure
 
 
@@ -77,6 +78,7 @@ def draw_trial(panels: Sequence[Axes], trial: Trial, line: dict, strong: bool) -
     """A thin line in each panel; a marker between the epochs where the network grew."""
     epochs, alpha = trial.epochs, 0.9 if strong else 0.6
     look = line | {"lw": 1.1 if strong else 0.7, "alpha": alpha}
+    look |= {"marker": "."} if len(epochs) == 1 else {}
     panels[0].step(epochs["epoch"], epochs["parameters"], where="mid", **look)
     panels[1].plot(epochs["epoch"], epochs["val_accuracy"], **look)
     if len(panels) > 2 and LEARNING_RATE in epochs:
@@ -117,7 +119,7 @@ def ends(study: Study, colour: dict) -> list[tuple[float, str, object]]:
         last = [t.epochs["parameters"].iloc[-1] for t in trials if len(t.epochs)]
         if last:
             seeds = f" ({len(last)} seeds)" if len(last) > 1 else ""
-            found.append((sum(last) / len(last), f"{setting}{seeds}", colour[setting]))
+            found.append((sum(last) / len(last), f"{setting}{seeds}", ink(colour[setting])))
     return found
 
 

@@ -8,31 +8,27 @@ import secnn.analysis  # noqa: F401  It chooses the backend, before Matplotlib c
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from secnn.analysis.figures import (
     LINES,
     Options,
     add_options,
     frame,
-    halo,
     margin,
     parameter_axis,
     save,
     styled,
 )
+from secnn.analysis.labels import RINGS, place_labels
 from secnn.analysis.logs import Setting, Study, StudyError, Trial, command
-from secnn.analysis.palette import PUBLISHED, colours
+from secnn.analysis.palette import PUBLISHED, colours, ink
 from secnn.analysis.published import baselines, paper_networks
 from secnn.analysis.stats import band
 from secnn.analysis.summary import COSTS, best_epoch, ladder, networks, pareto_front
@@ -40,6 +36,10 @@ from secnn.commands import Parser
 
 OTHERS = "black"
 """Of the names of published networks."""
+FEW = 3
+"""Of `RINGS`, for published networks."""
+NAMED = ["name", "x", "y", "colour", "radius", "rings"]
+"""What `place_labels` is told of a point."""
 ABOUT_CIFAR = "The paper and the published networks are about CIFAR-10: not drawn."
 
 
@@ -95,12 +95,13 @@ def pareto_figure(study: Study, options: Options) -> Figure:
     fit_axes(axes, points[cost], points["val_accuracy"])
     axes.set_xlabel(COSTS[cost])
     axes.set_ylabel("validation accuracy (%)")
-    named = [ends]
+    marks = legend(study, axes)
     if options.baselines and study.is_cifar10:
-        named.append(draw_published(axes, cost))
-    marks = legend(study, len(named) > 1)
+        others = draw_published(axes, cost)
+        marks += legend_of_published(others)
+        ends = pd.concat([ends, others[NAMED]], ignore_index=True)
     frame(figure, study, f"Accuracy against {cost}", options, marks, columns=2)
-    place_labels(figure, axes, pd.concat(named, ignore_index=True))
+    place_labels(axes, ends)
     return figure
 
 
@@ -111,18 +112,28 @@ def _why_nothing(study: Study, points: pd.DataFrame, cost: str) -> str:
 
 
 def draw_study(axes: Axes, study: Study, cost: str) -> pd.DataFrame:
-    """Every setting's ladders, the reference's with the band of its mean; the ends to be named."""
+    """Every setting's ladders, and the ends to be named."""
     colour, ends = colours(study), []
     for setting, trials in reversed(study.settings.items()):
         for trial in trials:
             draw_trial(axes, trial, colour[setting], cost)
         draw_mean(axes, study, setting, colour[setting], cost)
-        rows = mean_ladder(trials, cost)
-        if len(rows):
-            ends.append((str(setting), *rows[-1, :2], colour[setting]))
+        ends += [
+            (str(setting), *end, ink(colour[setting]), 4, len(RINGS))
+            for end in end_of(trials, cost)
+        ]
     # The reference is named first, while there is room.
-    columns = ["name", cost, "val_accuracy", "colour"]
-    return pd.DataFrame(reversed(ends), columns=columns).assign(radius=4)
+    return pd.DataFrame(reversed(ends), columns=NAMED)
+
+
+def end_of(trials: Sequence[Trial], cost: str) -> list[tuple[float, float]]:
+    """Where the line of their mean ends; where there is none, their largest network; or nothing."""
+    rows = mean_ladder(trials, cost)
+    if len(rows) > 1:
+        return [tuple(rows[-1, :2])]
+    known = [r.dropna(subset=[cost]) for r in map(ladder, trials) if cost in r]
+    every = pd.concat([r[[cost, "val_accuracy"]] for r in known] or [pd.DataFrame()])
+    return [tuple(every.sort_values([cost, "val_accuracy"]).iloc[-1])] if len(every) else []
 
 
 def draw_trial(axes: Axes, trial: Trial, colour: str, cost: str) -> None:
@@ -140,12 +151,13 @@ def draw_trial(axes: Axes, trial: Trial, colour: str, cost: str) -> None:
 
 
 def draw_mean(axes: Axes, study: Study, setting: Setting, colour: str, cost: str) -> None:
-    """The mean ladder of the setting's seeds, and of several the band of its 95 % interval."""
+    """The mean ladder of the setting's seeds, the reference's with the band of its 95 % interval:
+    several bands cannot be told apart."""
     rows = mean_ladder(study.settings[setting], cost)
     reference = setting == study.reference
     line = {"lw": 2 if reference else 1, "ls": LINES[study.family(setting)]}
     axes.plot(rows[:, 0], rows[:, 1], color=colour, zorder=5 if reference else 2, **line)
-    if len(rows) and not np.isnan(rows[:, 2]).all():
+    if reference and len(rows) > 1 and not np.isnan(rows[:, 2]).all():
         x, low, high = rows[:, 0], rows[:, 2], rows[:, 3]
         axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
 
@@ -157,6 +169,11 @@ def mean_ladder(trials: Sequence[Trial], cost: str) -> np.ndarray:
     taken = [ladder(t) for t in (done if len(done) > 1 else trials)]
     known = [rows.dropna(subset=[cost]).sort_values(cost) for rows in taken if cost in rows]
     return band([(rows[cost], rows["val_accuracy"]) for rows in known if len(rows)])
+
+
+def finishes(study: Study) -> bool:
+    """Whether its trials finish each size before the next; else they count their best epochs."""
+    return any("rung" in t.epochs and t.epochs["rung"].notna().any() for t in study.trials)
 
 
 def fit_axes(axes: Axes, costs: pd.Series, accuracies: pd.Series) -> None:
@@ -174,17 +191,19 @@ def fit_axes(axes: Axes, costs: pd.Series, accuracies: pd.Series) -> None:
 
 def draw_published(axes: Axes, cost: str) -> pd.DataFrame:
     """The paper's networks and those of others that the axes have room for, hollow where the figure
-    was not read at its source; what is to be named, the front first."""
+    was not read at its source; what is to be named, and of which `kind` it is, the front first."""
     others, paper = (within(axes, rows, cost) for rows in (baselines(), paper_networks()))
+    # A mark at the edge is whole.
     look = {"s": 14, "marker": "D", "edgecolors": PUBLISHED, "lw": 0.7, "zorder": 2}
     for rows, face in ((others[others["read"]], PUBLISHED), (others[~others["read"]], "none")):
-        axes.scatter(rows[cost], rows["val_accuracy"], facecolors=face, **look)
+        axes.scatter(rows[cost], rows["val_accuracy"], facecolors=face, clip_on=False, **look)
     star = {"s": 70, "marker": "*", "color": "gold", "edgecolors": "black", "lw": 0.6, "zorder": 6}
-    axes.scatter(paper[cost], paper["val_accuracy"], **star)
+    axes.scatter(paper[cost], paper["val_accuracy"], clip_on=False, **star)
     best = pareto_front(others, cost)
-    points = pd.concat([paper.assign(radius=5), best, others.drop(best.index)])
-    points = points.fillna({"radius": 4}).assign(colour=OTHERS)
-    return points[["name", cost, "val_accuracy", "colour", "radius"]]
+    points = pd.concat([paper.assign(radius=6.5, kind=PAPER), best, others.drop(best.index)])
+    points["kind"] = points["kind"].fillna(points["read"].map({True: READ, False: UNREAD}))
+    points = points.rename(columns={cost: "x", "val_accuracy": "y"}).fillna({"radius": 4})
+    return points.assign(colour=OTHERS, rings=FEW)[[*NAMED, "kind"]]
 
 
 def within(axes: Axes, rows: pd.DataFrame, cost: str) -> pd.DataFrame:
@@ -197,64 +216,35 @@ def within(axes: Axes, rows: pd.DataFrame, cost: str) -> pd.DataFrame:
     return rows
 
 
-def legend(study: Study, published: bool) -> list[Line2D]:
-    """Entries for the marks; the lines are named where they end."""
+PAPER = "the paper (arXiv:2401.05686), on its test set"
+READ = "published network, on test images"
+UNREAD = "published network, not read at its source"
+DIAMOND = {"color": PUBLISHED, "marker": "D", "ms": 4, "ls": ""}
+MARKS = {
+    PAPER: {"color": "gold", "mec": "black", "mew": 0.6, "marker": "*", "ms": 8, "ls": ""},
+    READ: DIAMOND,
+    UNREAD: DIAMOND | {"mfc": "none"},
+}
+"""Of published networks, by what they are."""
+
+
+def legend(study: Study, axes: Axes) -> list[Line2D]:
+    """Entries for the study's marks that are drawn; the lines are named where they end."""
     grey = {"color": "grey", "ls": ""}
-    several = len(study.settings[study.reference]) > 1
-    dot = "a finished network" + (", line: mean over seeds, band: 95 %" if several else "")
+    banded = any(isinstance(drawn, PolyCollection) for drawn in axes.collections)
+    kind = "a finished network" if finishes(study) else "the best epoch of a size"
+    dot = kind + (", line: mean over seeds, band: 95 %" if banded else "")
     entries = [Line2D([], [], **grey, marker="o", ms=3, label=dot)]
     if any(t.test_accuracy is not None for t in study.trials):
         label = "test accuracy of a trial's best epoch"
         entries.append(Line2D([], [], **grey, marker="x", ms=4, label=label))
-    if not published:
-        return entries
-    diamond = {"color": PUBLISHED, "marker": "D", "ms": 4, "ls": ""}
-    star = {"color": "gold", "mec": "black", "mew": 0.6, "marker": "*", "ms": 8, "ls": ""}
-    return [
-        *entries,
-        Line2D([], [], **star, label="the paper (arXiv:2401.05686), on its test set"),
-        Line2D([], [], **diamond, label="published network, on test images"),
-        Line2D([], [], **diamond, mfc="none", label="same, not read at its source"),
-    ]
+    return entries
 
 
-def place_labels(figure: Figure, axes: Axes, points: pd.DataFrame) -> None:
-    """Name `points` in their order, each where no other point or label is covered, those of the
-    study also farther off with a line to them; those without room stay nameless."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw_without_rendering()
-    dots = [c.get_offsets() for c in axes.collections if isinstance(c, PathCollection)]
-    taken = [_around(xy) for xy in axes.transData.transform(np.concatenate(dots))]
-    inside = axes.get_window_extent(renderer)
-    for name, x, y, colour, radius in points.itertuples(index=False):
-        rings = (0, 10, 20, 30, 45) if colour != OTHERS else (0,)
-        for ring, right, up in product(rings, (1, -1, 0), (0, 1, -1)):
-            text = axes.annotate(
-                name,
-                (x, y),
-                xytext=(right * (radius + ring), up * (radius + ring - (2 if right else 0))),
-                textcoords="offset points",
-                ha=("center", "left", "right")[right],
-                va=("center", "bottom", "top")[up],
-                fontsize=5.5,
-                color=colour,
-                zorder=7,
-                in_layout=False,
-                path_effects=halo(),
-                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": colour} if ring else None,
-            )
-            text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer)
-            fits = inside.contains(*box.min) and inside.contains(*box.max)
-            if fits and not box.count_overlaps(taken):
-                taken.append(box)
-                break
-            text.remove()
-
-
-def _around(xy: tuple[float, float], radius: float = 2) -> Bbox:
-    """The square of pixels that a point covers."""
-    return Bbox.from_bounds(xy[0] - radius, xy[1] - radius, 2 * radius, 2 * radius)
+def legend_of_published(points: pd.DataFrame) -> list[Line2D]:
+    """Entries for those kinds of `points` that there are."""
+    kinds = [kind for kind in MARKS if kind in set(points["kind"])]
+    return [Line2D([], [], label=kind, **MARKS[kind]) for kind in kinds]
 
 
 if __name__ == "__main__":

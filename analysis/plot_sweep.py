@@ -16,13 +16,13 @@ from secnn.analysis.figures import (
     Options,
     add_options,
     frame,
-    label_ends,
     parameter_axis,
     save,
     styled,
 )
+from secnn.analysis.labels import label_ends
 from secnn.analysis.logs import Setting, Study, StudyError, Trial, command
-from secnn.analysis.palette import colours
+from secnn.analysis.palette import colours, ink
 from secnn.analysis.stats import Spread, spread
 from secnn.analysis.summary import BEST, FINAL_PARAMETERS, measures
 from secnn.commands import Parser
@@ -89,7 +89,8 @@ def sweep_figure(study: Study, options: Options) -> Figure:
     frame(figure, study, "Sweeps", options, list(shown.values()), columns=2)
     for row, metric in enumerate((BEST, FINAL_PARAMETERS)):
         panels[row, 0].set_ylabel(metric)
-        label_ends(panels[row, -1], controls(study, metric), inside=True)
+        named = [(height, text, ink(colour)) for height, text, colour in controls(study, metric)]
+        label_ends(panels[row, -1], named, inside=True)
     return figure
 
 
@@ -121,7 +122,7 @@ def draw_trials(axes: Axes, place: int, study: Study, setting: Setting, metric: 
             axes.scatter([place] * len(there), there, label=name, **look)
 
 
-def controls(study: Study, metric: str) -> list[tuple[float, str, object]]:
+def controls(study: Study, metric: str) -> list[tuple[float, str, str]]:
     """Mean, name and colour of the criteria without τ that have finished trials."""
     colour, found = colours(study), []
     for setting in (s for s in study.settings if s.tau is None):

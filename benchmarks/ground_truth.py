@@ -27,6 +27,7 @@ import torch
 from accuracy import append, interval
 
 from secnn import AddChannels, AddLayer, Trial, TrialConfig, load_dataset, score_candidates
+from secnn.analysis.stats import spearman, spread
 from secnn.data.batches import normalize
 from secnn.data.dataset import ImageData
 from secnn.growth.expansion import Expansion
@@ -205,7 +206,7 @@ def correlations(rows: pd.DataFrame, score_name: str, gain: str) -> pd.Series:
     """Seed → Spearman's correlation within a network, mean over the stages; nan where all
     candidates have one score."""
     networks = rows.groupby(["stage", "seed"])[[score_name, gain]]
-    return networks.apply(lambda n: n.rank().corr().iloc[0, 1]).groupby("seed").mean()
+    return networks.apply(lambda n: spearman(n[score_name], n[gain])).groupby("seed").mean()
 
 
 def means(rows: pd.DataFrame) -> str:
@@ -217,10 +218,10 @@ def means(rows: pd.DataFrame) -> str:
         "|---|---|---|---|---|",
     ]
     for (name, kind, block, proposal), group in groups:
-        gains, sizes = group["gain"], group["added_parameters"]
+        gains, sizes = spread(group["gain"]), group["added_parameters"]
         lines.append(
             f"| {name} | {kind} {block:.0f}, {proposal} | {sizes.iloc[0]:,} | "
-            f"{gains.mean():.4f} ± {gains.std():.4f} | {len(gains)} |"
+            f"{gains.mean:.4f} ± {gains.sd:.4f} | {gains.k} |"
         )
     return "\n".join(lines)
 

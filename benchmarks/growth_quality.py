@@ -27,10 +27,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accuracy import interval
+from accuracy import interval, shown
 from growth_runs import ARMS, PREFIXES, REGIMES, Regime, Run, retrained
 
-from secnn.analysis.stats import log_area
+from secnn.analysis.stats import log_area, paired
 from secnn.kernels.memory import keep_freed_memory
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -93,12 +93,9 @@ def judge(regime: str, arms: list[str], seeds: list[int]) -> None:
             for c in columns
         ]
         for control in (*controls[:-1], retrained(arm)):
-            paired = [
-                m["accuracy"] - found[control, s]["accuracy"]
-                for s, m in own.items()
-                if control != arm and (control, s) in found
-            ]
-            cells.append(interval(paired))
+            others = {s: m for (a, s), m in found.items() if a == control != arm}
+            pair = ({s: m["accuracy"] for s, m in of.items()} for of in (own, others))
+            cells.append(shown(paired(*pair), 2))
         print(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")
 
 

@@ -13,6 +13,11 @@ class FileError(ValueError):
     """A file that does not hold what it should; one line names it, and says what to do."""
 
 
+def as_text(name: str) -> str:
+    r"""`name`, which may be a file's, as UTF-8 can hold it: other bytes in it become `\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes `path`'s place if the body succeeds.

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from secnn.data.dataset import ImageData
+from secnn.files import as_text
 from secnn.growth.consideration import affordable, can_grow, channel_step, grows
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
@@ -67,7 +68,7 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
         **({"retrain": again} if again else {}),
         "versions": checkpoint.versions(),
         "imports": [*dict.fromkeys(asked.imports)],
-        "command": asked.command,
+        "command": as_text(asked.command),
     }
 
 

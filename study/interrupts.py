@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from secnn.commands import called
+from secnn.study.streams import outlive_readers
 
 INTERRUPTED = 130
 FRESH = ("--fr", "--fre", "--fres", "--fresh")
@@ -32,6 +33,7 @@ def interruptible(main: Callable[[], int]) -> int:
     """Call `main`, which may import for seconds and start Ray; its exit status, unless the process
     ends as interrupted."""
     leave_at_once()
+    outlive_readers()
     status = main()
     if status == INTERRUPTED:
         end()

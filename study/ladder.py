@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from secnn.commands import Parser, line, not_negative, whole
+from secnn.commands import Parser, not_negative, program, whole
 from secnn.store.ladder import fits, ladder
-from secnn.study.status import add_folder, newest_study
+from secnn.study.status import add_folder, newest_study, shown
 
 COLUMNS = {
     "trial": ("trial", "{}"),
@@ -30,15 +31,7 @@ LIMITS = ("max_parameters", "max_flops", "min_accuracy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     asked = parser().parse_args(arguments)
-    try:
-        rows = fitting(asked.out or newest_study(), asked)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(rows))
-    best = max(rows, key=lambda row: row["val_accuracy"])
-    print(f"Next: {line('export', best['file'], 'network.onnx')}")
-    return 0
+    return shown(lambda: listed(fitting(asked.out or newest_study(), asked)))
 
 
 def parser() -> Parser:
@@ -74,6 +67,18 @@ def fitting(folder: Path, asked: argparse.Namespace) -> list[dict]:
 def _limits(asked: argparse.Namespace) -> str:
     given = {name: getattr(asked, name) for name in LIMITS}
     return " ".join(f"--{k.replace('_', '-')} {n}" for k, n in given.items() if n is not None)
+
+
+def listed(rows: list[dict]) -> str:
+    """The table of the networks, and how to export the best one."""
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    exporting = shlex.join([best["file"], "network.onnx"])
+    return f"{table(rows)}\nNext: {exporter()} {exporting}"
+
+
+def exporter() -> str:
+    """How to call the command `export`, of which there is no script."""
+    return "python -m secnn export" if __name__ == "__main__" else program("export")
 
 
 def table(rows: list[dict]) -> str:

@@ -151,20 +151,32 @@ class Lines(Reporter):
         print(f"{self.pace.forecast()}{others}.", flush=True)
 
 
+WORDS, UNITS = 80, 100
+"""Columns of a terminal from which on bars tell of what their numbers are."""
+
+
 class Bars(Reporter):
     """A live bar for each trial that runs, and one for the study; a line for each that is over."""
 
     FIELDS = ("rung", "size", "accuracy", "left")
+    WIDTHS = (len("rung 12"), len("543,210"), len("12.3 %"), len("120 min"))
 
     def __init__(self, pace: Pace, follow: int = 0, console: Console | None = None) -> None:
         super().__init__(pace, follow)
+        console = console or Console()
+        words, bar = console.width >= WORDS, 12 if console.width >= WORDS else 5
+        self.unit = " parameters" if console.width >= UNITS else ""
+        self.more = " left" if words else ""
         names = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True))
-        epochs = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
+        done = f"{'epoch ' * words}{{task.completed:.0f}}/{{task.total:.0f}}"
         fields = [TextColumn(f"{{task.fields[{name}]}}", justify="right") for name in self.FIELDS]
-        self.bars = Progress(
-            names, BarColumn(12), epochs, *fields, console=console, expand=True
-        )  # fmt: skip
-        self.unit = " parameters" if self.bars.console.width >= 100 else ""
+        columns = names, BarColumn(bar), TextColumn(done), *fields
+        self.bars = Progress(*columns, console=console, expand=True)
+        self.later = f"+ {follow} trials" if follow else ""
+        epochs = len("epoch " * words) + 2 * len(str(pace.epochs)) + 1
+        texts = sum(self.WIDTHS) + max(0, len(self.later) - self.WIDTHS[0])
+        taken = bar + epochs + texts + len(self.unit + self.more) + len(columns)
+        self.room = max(8, console.width - taken)
         self.tasks: dict[str, TaskID] = {}
         self.whole = self._add("study", pace.epochs)
 
@@ -177,7 +189,8 @@ class Bars(Reporter):
 
     def show(self, key: str, result: Mapping) -> None:
         if key not in self.tasks:
-            self.tasks[key] = self._add(key.removeprefix("criterion="), len(self.pace.costs[key]))
+            name = fitted(key.removeprefix("criterion="), self.room)
+            self.tasks[key] = self._add(name, len(self.pace.costs[key]))
         left = self.pace.rest_of(key)
         self.bars.update(
             self.tasks[key],
@@ -185,7 +198,7 @@ class Bars(Reporter):
             rung=f"rung {result['rung']}" if result.get("rung") else "",
             size=f"{result['parameters']:,}{self.unit}",
             accuracy=f"{result['val_accuracy']:.1f} %",
-            left=short(left),
+            left=self._told(left),
         )
         self._update()
 
@@ -205,9 +218,11 @@ class Bars(Reporter):
     def _update(self) -> None:
         """The study's bar: all epochs but those that are left."""
         done = self.pace.epochs - sum(self.pace.left.values())
-        left = short(self.pace.rest(self.pace.running)) if self.pace.known else ""
-        more = f"+ {self.follow} trials" if self.follow else ""
-        self.bars.update(self.whole, completed=done, left=left, rung=more)
+        left = self._told(self.pace.rest(self.pace.running)) if self.pace.known else ""
+        self.bars.update(self.whole, completed=done, left=left, rung=self.later)
+
+    def _told(self, seconds: float) -> str:
+        return short(seconds).removesuffix(" left") + self.more * bool(seconds)
 
 
 def reporter(pace: Pace, follow: int, verbose: bool) -> Reporter:
@@ -233,6 +248,15 @@ class Deaths(Callback):
 
 
 DIED = "its worker died, or never started; was there memory enough? repeat the command to go on"
+
+
+def fitted(name: str, room: int) -> str:
+    """`name` in at most `room` letters: of one that is longer its start and, as seeds stand there,
+    more of its end."""
+    if len(name) <= room:
+        return name
+    head = (room - 1) // 3
+    return f"{name[:head]}…{name[head + 1 - room :]}"
 
 
 def duration(seconds: float) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from secnn.commands import Parser
+from secnn.commands import Parser, unread
 from secnn.store.forms import Settings, started
 from secnn.store.record import EpochRecord, read
 from secnn.study.fence import holder, is_held
@@ -18,8 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser("status", description="Where every trial of a study stands.")
     add_folder(parser)
     asked = parser.parse_args(arguments)
+    return shown(lambda: status(asked.out or newest_study()))
+
+
+def shown(text: Callable[[], str]) -> int:
+    """Print what `text` gives; the exit status, after one line of what prevented it."""
     try:
-        print(status(asked.out or newest_study()))
+        print(text(), flush=True)
+    except BrokenPipeError:
+        return unread()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import socket
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # Ray takes seconds to import.
     from ray.tune import Callback
 
 NEEDS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 """Option → the package that it needs, and, of the same name, the extra that brings it."""
+REMEDIES = {
+    "wandb": "log in (wandb login), or set WANDB_MODE=offline to log to files",
+    "mlflow": "give the address of an MLflow server, or a file as sqlite:///runs.db",
+}
+PORTS = {"http": 80, "https": 443}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,28 +40,74 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def expect_installed(asked: argparse.Namespace) -> None:
-    """Raise ValueError if a tracker is asked for whose package is not there."""
+    """Raise ValueError if a tracker is asked for whose package is not there, or, unless nothing is
+    going to run, whose server does not answer: its own client would try for minutes."""
     for option, package in NEEDS.items():
         if getattr(asked, option) and find_spec(package) is None:
             raise ValueError(
                 f"--{option}: expected the package {package}, which is not installed; "
                 f"pip install 'secnn[{option}]'"
             )
+    if asked.mlflow and not (asked.dry_run or asked.status):
+        expect_listener(asked.mlflow)
+
+
+def expect_listener(uri: str) -> None:
+    """Raise ValueError if `uri` is that of a server, and nothing listens there."""
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme in PORTS:
+            port = parts.port or PORTS[parts.scheme]
+            socket.create_connection((parts.hostname or "", port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--mlflow: nothing answers at {uri} ({error}); {REMEDIES['mlflow']}"
+        ) from None
+
+
+@contextmanager
+def told(option: str) -> Iterator[None]:
+    """What goes wrong inside is a ValueError of one line that names the option."""
+    try:
+        yield
+    except Exception as error:  # Of kinds of the tracker's own.
+        why = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" …")
+        raise ValueError(f"--{option}: {why}; {REMEDIES[option]}") from None
 
 
 def trackers(asked: argparse.Namespace, out: Path) -> list[Callback]:
-    """The callbacks that are asked for, of the study in `out`."""
+    """The callbacks that are asked for, of the study in `out`.
+
+    Their `setup` raises ValueError if the tracker refuses."""
     found: list[Callback] = []
     if asked.tensorboard:
         from ray.tune.logger import TBXLoggerCallback
 
         found.append(TBXLoggerCallback())
     if asked.wandb:
-        from ray.air.integrations.wandb import WandbLoggerCallback
-
-        found.append(WandbLoggerCallback(project=asked.wandb, group=out.name, dir=str(out)))
+        found.append(_wandb(asked.wandb, out))
     if asked.mlflow:
-        from ray.air.integrations.mlflow import MLflowLoggerCallback
-
-        found.append(MLflowLoggerCallback(tracking_uri=asked.mlflow, experiment_name=out.name))
+        found.append(_mlflow(asked.mlflow, out))
     return found
+
+
+def _wandb(project: str, out: Path) -> Callback:
+    from ray.air.integrations.wandb import WandbLoggerCallback
+
+    class Told(WandbLoggerCallback):
+        def setup(self, *args: object, **kwargs: object) -> None:
+            with told("wandb"):
+                super().setup(*args, **kwargs)
+
+    return Told(project=project, group=out.name, dir=str(out))
+
+
+def _mlflow(uri: str, out: Path) -> Callback:
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    class Told(MLflowLoggerCallback):
+        def setup(self, *args: object, **kwargs: object) -> None:
+            with told("mlflow"):
+                super().setup(*args, **kwargs)
+
+    return Told(tracking_uri=uri, experiment_name=out.name)

@@ -6,20 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex
 
 from secnn.analysis import calibration
 from secnn.analysis.figures import NAMES
 from secnn.analysis.logs import Setting, Study, StudyError, Trial
-from secnn.analysis.page.ladder_chart import LAYOUT, axis, log_ticks, rank, rounded
-from secnn.analysis.palette import DASHES, colours, criterion_colour
+from secnn.analysis.page.ladder_chart import LAYOUT, axis, log_axis, rank, rounded
+from secnn.analysis.palette import DASHES, colours
 from secnn.analysis.plot_growth import LEARNING_RATE, expansions
 from secnn.analysis.plot_sweep import SYMBOLS, controls, finished, swept, values
 from secnn.analysis.summary import BEST, FINAL_PARAMETERS, measures
 
 SYMBOLS_OF = {"AddLayer": "triangle-up", "AddChannels": "square"}
 OTHER_SYMBOL = "diamond"
+SIGNS, OTHER_SIGN = {"AddLayer": "▲", "AddChannels": "■"}, "◆"
 PANELS = {"parameters": (0.62, 1.0), "val_accuracy": (0.22, 0.58), LEARNING_RATE: (0.0, 0.16)}
-"""Column of the epochs → the part of the height that its panel takes."""
+UNRATED = {"parameters": (0.54, 1.0), "val_accuracy": (0.0, 0.46)}
+"""Column of the epochs → the part of the height that its panel takes, with and without rates."""
+UNITS = {
+    "parameters": "%{y:,} parameters",
+    "val_accuracy": "%{y:.2f} %",
+    LEARNING_RATE: "learning rate %{y:.3g}",
+}
+"""How a value is told to whoever points at it."""
+SHADES = (0.3, 0.75)
+"""Of the first and the last expansion of a trial: both stand out from white and from black."""
 TITLES = {
     "parameters": "parameters",
     "val_accuracy": "validation accuracy (%)",
@@ -46,51 +57,72 @@ def growth(study: Study) -> dict:
         begun = [t for t in trials if len(t.epochs)]
         strong = setting == study.reference
         place = {"legendrank": rank(study, setting)}
-        panels = [_panel(setting, begun, look, i, strong) | place for i in range(3)]
-        data += panels if begun else []
+        columns = enumerate(panels(study) if begun else ())
+        data += [_panel(setting, begun, look, i, column, strong) | place for i, column in columns]
         data += [_expansions(setting, begun, colour[setting])] if begun else []
-    layout = dict(LAYOUT, xaxis=axis("epoch", anchor="y3"), height=760)
-    for i, (column, span) in enumerate(PANELS.items()):
-        sizes = pd.concat([t.epochs["parameters"] for t in study.trials if len(t.epochs)])
-        kind = log_axis(sizes) if column == "parameters" else {}
+    epochs = pd.concat([t.epochs for t in study.trials if len(t.epochs)])
+    last = int(epochs["epoch"].max())
+    lowest = f"y{len(panels(study))}"
+    layout = dict(LAYOUT, xaxis=axis("epoch", anchor=lowest, range=[0, last + 1]), height=760)
+    for i, (column, span) in enumerate(panels(study).items()):
+        kind = panel_axis(column, epochs)
         layout[f"yaxis{i + 1 if i else ''}"] = axis(TITLES[column], domain=span, **kind)
     return {"data": data, "layout": layout}
 
 
-def log_axis(sizes: pd.Series) -> dict:
-    """Logarithmic, with ticks for `sizes`."""
-    return {"type": "log", **log_ticks(float(sizes.min()), float(sizes.max()))}
+def panels(study: Study) -> dict[str, tuple[float, float]]:
+    """`PANELS` of what was logged."""
+    return PANELS if any(LEARNING_RATE in t.epochs for t in study.trials) else UNRATED
 
 
-def _panel(setting: Setting, trials: list[Trial], look: dict, place: int, strong: bool) -> dict:
+def panel_axis(column: str, epochs: pd.DataFrame) -> dict:
+    """An axis of one column that fits its values, be they all the same."""
+    if column == "parameters":
+        return log_axis(float(epochs[column].min()), float(epochs[column].max()))
+    highest = epochs[column].max() if column in epochs else None
+    rates = column == LEARNING_RATE and pd.notna(highest) and highest > 0
+    return {"range": [0, 1.08 * float(highest)]} if rates else {}
+
+
+def kinds(study: Study) -> list[tuple[str, str]]:
+    """Signs of the marks that the chart of growth has, and what they stand for."""
+    made = {kind for t in study.trials if len(t.epochs) for kind in expansions(t.epochs)["kind"]}
+    return [(SIGNS.get(kind, OTHER_SIGN), NAMES.get(kind, kind)) for kind in sorted(made)]
+
+
+def _panel(
+    setting: Setting, trials: list[Trial], look: dict, place: int, column: str, strong: bool
+) -> dict:
     """One column of all trials of a setting."""
-    column = list(PANELS)[place]
     x, y, names = [], [], []
     for trial in trials:
         x += [*trial.epochs["epoch"].astype(int).tolist(), None]
         y += [*trial.epochs.reindex(columns=[column])[column], None]
         names += [trial.key] * (len(trial.epochs) + 1)
-    unit = {"parameters": "%{y:,} parameters", "val_accuracy": "%{y:.2f} %"}.get(column, "%{y:.3g}")
+    unit = UNITS[column]
+    mode = "lines" if any(len(t.epochs) > 1 for t in trials) else "markers"
     return {
-        **{"type": "scatter", "mode": "lines", "x": x, "y": rounded(y), "text": names},
+        **{"type": "scatter", "mode": mode, "x": x, "y": rounded(y), "text": names},
+        "marker": {"color": look["color"]},
         **{"name": str(setting), "legendgroup": str(setting), "showlegend": place == 0},
         **{"yaxis": f"y{place + 1 if place else ''}", "opacity": 1 if strong else 0.7},
-        "line": look | {"width": 1.8 if strong else 1} | ({"shape": "hv"} if not place else {}),
+        "line": look | {"width": 1.8 if strong else 1} | ({"shape": "hvh"} if not place else {}),
         "hovertemplate": f"<b>%{{text}}</b><br>epoch %{{x}}: {unit}<extra></extra>",
     }
 
 
 def _expansions(setting: Setting, trials: list[Trial], colour: str) -> dict:
-    """A mark where a network grew."""
+    """A mark where a network grew, between two epochs."""
     grown = pd.concat([expansions(t.epochs).assign(trial=t.key) for t in trials])
     kinds = [SYMBOLS_OF.get(kind, OTHER_SYMBOL) for kind in grown["kind"]]
+    about = zip(grown["trial"], grown["epoch"].astype(int), grown["expansion"], strict=True)
     return {
-        **{"type": "scatter", "mode": "markers", "x": grown["epoch"].astype(int).tolist()},
+        **{"type": "scatter", "mode": "markers", "x": (grown["epoch"] + 0.5).tolist()},
         **{"y": rounded(grown["parameters"]), "legendgroup": str(setting), "showlegend": False},
         **{"name": str(setting), "marker": {"color": colour, "size": 8, "symbol": kinds}},
-        "customdata": list(zip(grown["trial"], grown["expansion"], strict=True)),
-        "hovertemplate": "<b>%{customdata[0]}</b><br>after epoch %{x}: %{customdata[1]}"
-        "<extra></extra>",
+        "customdata": list(about),
+        "hovertemplate": "<b>%{customdata[0]}</b><br>after epoch %{customdata[1]}: "
+        "%{customdata[2]}<extra></extra>",
     }
 
 
@@ -109,23 +141,20 @@ def sweep(study: Study) -> dict | None:
         names = swept(study)
     except StudyError:
         return None
-    data, layout = [], dict(LAYOUT, height=560, shapes=[])
+    data, layout = [], dict(LAYOUT, height=560)
+    sizes = pd.Series([measures(t, [])[FINAL_PARAMETERS] for t in study.trials]).dropna()
     for row, metric in enumerate((BEST, FINAL_PARAMETERS)):
-        sizes = pd.Series([measures(t, [])[FINAL_PARAMETERS] for t in study.trials]).dropna()
-        kind = log_axis(sizes) if row else {}
+        kind = log_axis(float(sizes.min()), float(sizes.max())) if row else {}
         span = [0.0, 0.44] if row else [0.56, 1.0]
-        layout[f"yaxis{2 if row else ''}"] = axis(metric, domain=span, **kind)
-        layout["shapes"] += _lines(study, metric, row)
+        title = "final parameters" if row else "highest validation<br>accuracy (%)"
+        layout[f"yaxis{2 if row else ''}"] = axis(title, domain=span, **kind)
         for column, name in enumerate(names):
             data += _swept(study, name, metric, row, column)
+    part = 1 / len(names)
     for column, name in enumerate(names):
-        part = 1 / len(names)
-        where = [
-            column * part + 0.03 * column,
-            (column + 1) * part - 0.03 * (column < len(names) - 1),
-        ]
+        where = [column * (part + 0.03), (column + 1) * part - 0.03 * (column < len(names) - 1)]
         key = f"xaxis{column + 1 if column else ''}"
-        layout[key] = axis(SYMBOLS[name], domain=where[column], type="category", anchor="y2")
+        layout[key] = axis(SYMBOLS[name], domain=where, type="category", anchor="y2")
     return {"data": data, "layout": layout}
 
 
@@ -133,7 +162,8 @@ def _swept(study: Study, name: str, metric: str, row: int, column: int) -> list[
     """The trials, hollow until they are finished, and the means of the finished."""
     colour, settings = colours(study), values(study, name)
     axes = {"xaxis": f"x{column + 1 if column else ''}", "yaxis": "y2" if row else "y"}
-    once = {"showlegend": row == 0 and column == 0}
+    place = axes | {"showlegend": row == 0 and column == 0}
+    unit = UNITS["parameters" if row else "val_accuracy"]
     points = [
         (f"{getattr(s, name):g}", measures(t, [])[metric], t, colour[s])
         for s in settings
@@ -142,32 +172,32 @@ def _swept(study: Study, name: str, metric: str, row: int, column: int) -> list[
     points = [p for p in points if p[1] is not None]
     open_ = ["circle" if p[2].finished else "circle-open" for p in points]
     means = [finished(study.settings[s], metric).mean for s in settings]
+    x = [f"{getattr(s, name):g}" for s in settings]
     return [
+        *(_control(x, *control, place, unit) for control in controls(study, metric)),
         {
-            **{"type": "scatter", "mode": "markers", "name": "a trial", **axes, **once},
+            **{"type": "scatter", "mode": "markers", "name": "a trial", **place},
             **{"x": [p[0] for p in points], "y": rounded([p[1] for p in points])},
             "marker": {"color": [p[3] for p in points], "symbol": open_, "size": 9},
             "text": [f"{p[2].key} ({p[2].state})" for p in points],
-            "hovertemplate": "<b>%{text}</b><br>%{y:,}<extra></extra>",
+            "hovertemplate": f"<b>%{{text}}</b><br>{unit}<extra></extra>",
         },
         {
-            **{"type": "scatter", "mode": "lines", "name": "mean of the finished", **axes, **once},
-            **{"x": [f"{getattr(s, name):g}" for s in settings], "y": rounded(means)},
+            **{"type": "scatter", "mode": "lines", "name": "mean of the finished", **place},
+            **{"x": x, "y": rounded(means)},
             **{"line": {"color": "#808080", "width": 2}, "hoverinfo": "skip"},
         },
     ]
 
 
-def _lines(study: Study, metric: str, row: int) -> list[dict]:
-    """The means of the controls, across the panels."""
-    return [
-        {
-            **{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2" if row else "y"},
-            **{"y0": height, "y1": height, "line": {"color": colour, "width": 1.5, "dash": "dash"}},
-            "label": {"text": text, "textposition": "end", "font": {"color": colour, "size": 11}},
-        }
-        for height, text, colour in controls(study, metric)
-    ]
+def _control(x: list[str], height: float, name: str, colour: str, place: dict, unit: str) -> dict:
+    """The mean of a criterion that reads neither."""
+    return {
+        **{"type": "scatter", "mode": "lines", "name": name, "legendgroup": name, **place},
+        **{"x": x, "y": rounded([height] * len(x))},
+        "line": {"color": colour, "width": 1.5, "dash": "dash"},
+        "hovertemplate": f"<b>%{{fullData.name}}</b><br>{unit}<extra></extra>",
+    }
 
 
 def calibrated(study: Study) -> tuple[dict, pd.DataFrame] | None:
@@ -180,32 +210,30 @@ def calibrated(study: Study) -> tuple[dict, pd.DataFrame] | None:
     if points.empty:
         return None
     both = points[["predicted_reduction", calibration.REALISED]]
-    low, high = float(both.min(axis=None)), float(both.max(axis=None))
-    ends = symlog([low, high]).tolist()
+    ends = symlog([both.min(axis=None), both.max(axis=None)]).tolist()
     line = {"color": "#808080", "width": 1.5, "dash": "dash"}
     data = [
         {"type": "scatter", "mode": "lines", "name": "as predicted", "x": ends, "y": ends}
         | {"line": line, "hoverinfo": "skip"},
-        *(_promised(rows, kind) for kind, rows in points.groupby("kind")),
+        *(_promised(rows, kind, points["nth"].max()) for kind, rows in points.groupby("kind")),
     ]
-    ticks = _ticks(low, high)
     titles = ("the score predicts (nats)", "the validation loss fell by (nats)")
-    axes = [axis(title, tickvals=symlog(ticks).tolist(), ticktext=[f"{t:g}" for t in ticks])
-            for title in titles]  # fmt: skip
+    axes = [symlog_axis(title, both[name]) for title, name in zip(titles, both, strict=True)]
     return {"data": data, "layout": dict(LAYOUT, xaxis=axes[0], yaxis=axes[1])}, points
 
 
-def _promised(rows: pd.DataFrame, kind: str) -> dict:
-    colour = criterion_colour({"AddLayer": "natural", "AddChannels": "balanced"}.get(kind, kind))
+def _promised(rows: pd.DataFrame, kind: str, last: int) -> dict:
+    """The expansions of one kind, each in the shade of its place among the `last` of a trial."""
     about = zip(
         rows["trial"], rows["nth"], rows["predicted_reduction"], rows[calibration.REALISED],
         strict=True,
     )  # fmt: skip
+    shades = [to_hex(calibration.shade(n, last, SHADES)) for n in rows["nth"]]
     return {
         **{"type": "scatter", "mode": "markers", "name": NAMES.get(kind, kind)},
         "x": rounded(symlog(rows["predicted_reduction"])),
         "y": rounded(symlog(rows[calibration.REALISED])),
-        "marker": {"color": colour, "size": 8, "symbol": SYMBOLS_OF.get(kind, OTHER_SYMBOL)},
+        "marker": {"color": shades, "size": 8, "symbol": SYMBOLS_OF.get(kind, OTHER_SYMBOL)},
         "customdata": [(t, int(n), float(f"{p:.3g}"), float(f"{r:.3g}")) for t, n, p, r in about],
         "hovertemplate": "<b>%{customdata[0]}</b>, expansion %{customdata[1]}<br>"
         "predicted %{customdata[2]}, realised %{customdata[3]} nats<extra></extra>",
@@ -218,8 +246,27 @@ def symlog(values: Sequence[float]) -> np.ndarray:
     return np.sign(v) * np.log10(1 + np.abs(v) / calibration.LINEAR)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """0 and the powers of ten on both sides of it that the range holds."""
-    powers = [10.0**k for k in range(-2, 7)]
-    there = [s * p for s in (-1, 1) for p in powers if low <= s * p <= high]
-    return sorted([*there, *([0.0] if low <= 0 <= high else [])])
+def symlog_axis(title: str, values: pd.Series) -> dict:
+    """An axis of `symlog` of the values, with what they were at its ticks."""
+    low, high = symlog([values.min(), values.max()]).tolist()
+    room = max(0.08, 0.06 * (high - low))
+    marks = ticks(low - room, high + room)
+    text = [f"{t:g}".replace("-", "−") for t in marks]
+    places = {"tickvals": symlog(marks).tolist(), "ticktext": text, "tickangle": 0}
+    return axis(title, range=[low - room, high + room], **places)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """0 and round numbers whose `symlog` lies from `low` to `high`, none too near to another."""
+    kept: list[float] = []
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        sizes = [s * 10.0**k for k in range(6, -5, -1) for s in sorted(steps, reverse=True)]
+        kept = []
+        for value in (0.0, *sizes, *(-s for s in sizes)):
+            place = symlog([value])[0]
+            gaps = np.abs(symlog(kept) - place)
+            if low <= place <= high and (gaps > (high - low) / 9).all():
+                kept.append(value)
+        if len(kept) > 2:
+            break
+    return sorted(kept)

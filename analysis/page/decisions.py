@@ -11,17 +11,33 @@ from secnn.analysis.page.words import failures, state_of
 from secnn.analysis.tables import Table
 
 COLUMNS = {
-    "added_parameters": "parameters added",
-    "ratio": "η/η_c",
-    "gain": "gain in η",
-    "gain_low": "gain, from",
-    "gain_high": "to",
-    "density": "density",
-    "predicted_reduction": "loss should fall by (nats)",
-    "realised_reduction": "it fell by (nats)",
-    "logit_change": "logits moved by (sd)",
+    "added_parameters": ("parameters added", ""),
+    "ratio": ("η/η_c", ""),
+    "gain": ("gain in η", "η − η_c"),
+    "gain_unbiased": (
+        "gain in η",
+        "η − η_c without what chance adds to both; from, to: its 95 % interval",
+    ),
+    "gain_low": ("from", ""),
+    "gain_high": ("to", ""),
+    "density": (
+        "density",
+        "the gain, less the penalty λ, for each parameter added, as a multiple of what the "
+        "network's parameters have on average",
+    ),
+    "predicted_reduction": ("loss should fall by (nats)", "half the gain"),
+    "realised_reduction": (
+        "it fell by (nats)",
+        "the loss on validation images, until the next size was finished or the cooldown (epochs "
+        "after growing in which nothing is added) was over",
+    ),
+    "logit_change": (
+        "outputs moved by (sd)",
+        "the largest change of the network's outputs at the moment of growing, in their standard "
+        "deviations",
+    ),
 }
-"""What is shown of a candidate in `logs/expansions`, as far as it is there."""
+"""Of a candidate in `logs/expansions`, as far as it is there: what it is called, and what it is."""
 MOST_ROWS = 4000
 """Candidates that a page shows; those of further trials stay in the logs."""
 
@@ -86,7 +102,7 @@ def _told(trial: Trial, state: str, rows: pd.DataFrame, room: bool) -> Told:
     declined = int(rows["declined"].iloc[0])
     if declined:
         times = f"{declined} time{'s' * (declined != 1)}"
-        summary += f"; declined {times}" + ", of which the last is shown" * (declined > 1)
+        summary += f"; declined {times}" + "; the last is shown" * (declined > 1)
     groups = rows.groupby("epoch", sort=True)
     return Told(trial.key, summary, [_decision(int(e), group, room) for e, group in groups])
 
@@ -99,13 +115,26 @@ def _decision(epoch: int, rows: pd.DataFrame, room: bool) -> Decision:
     return Decision(epoch, what, reason, _table(rows) if room else None)
 
 
+def columns_of(rows: pd.DataFrame) -> list[str]:
+    """Those of `COLUMNS` that hold something; one gain, as the interval is of that without
+    chance."""
+    there = [c for c in COLUMNS if c in rows and rows[c].notna().any()]
+    return [c for c in there if c != "gain" or "gain_unbiased" not in there]
+
+
+def explained(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """What the columns that some table of `rows` has are called, and what they are."""
+    used = {c for _, group in rows.groupby(["trial", "epoch"]) for c in columns_of(group)}
+    return [told for column, told in COLUMNS.items() if column in used and told[1]]
+
+
 def _table(rows: pd.DataFrame) -> Table:
-    columns = [c for c in COLUMNS if c in rows and rows[c].notna().any()]
+    columns = columns_of(rows)
     lines = [
         [("● " if row["chosen"] else "") + name(row), *(cell(row[c]) for c in columns)]
         for _, row in rows.iterrows()
     ]
-    return Table("", ["candidate", *(COLUMNS[c] for c in columns)], lines)
+    return Table("", ["candidate", *(COLUMNS[c][0] for c in columns)], lines)
 
 
 def name(row: pd.Series) -> str:
@@ -122,4 +151,4 @@ def cell(value: object) -> str:
     if pd.isna(value):
         return ""
     number = float(value)
-    return f"{number:,.0f}" if number.is_integer() else f"{number:.3g}"
+    return (f"{number:,.0f}" if number.is_integer() else f"{number:.3g}").replace("-", "−")

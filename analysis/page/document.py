@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import html
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,13 +23,21 @@ from secnn.analysis import calibration
 from secnn.analysis.calibration import calibration_figure
 from secnn.analysis.figures import Options, png
 from secnn.analysis.logs import Study, StudyError
-from secnn.analysis.make_table import note, seeds_table, settings_table
-from secnn.analysis.page import course_charts, decisions, drawing, ladder_chart, origin, words
+from secnn.analysis.make_table import note, number, seeds_table, settings_table
+from secnn.analysis.page import (
+    course_charts,
+    decisions,
+    drawing,
+    ladder_chart,
+    origin,
+    terms,
+    words,
+)
+from secnn.analysis.page.compared import comparison, comparison_figure, comparison_table
 from secnn.analysis.plot_growth import growth_figure
-from secnn.analysis.plot_pareto import pareto_figure
+from secnn.analysis.plot_pareto import finishes, pareto_figure
 from secnn.analysis.plot_sweep import sweep_figure
-from secnn.analysis.stats import hypervolume, log_area, spread
-from secnn.analysis.summary import BEST, COSTS, TEST, ladder, measures, parameters_at
+from secnn.analysis.summary import COSTS
 from secnn.analysis.tables import Table
 
 HERE = Path(__file__).parent
@@ -60,7 +71,7 @@ class Packed:
         if not drawn:
             return None
         ids = {name: f"{id_}-{i}" for i, name in enumerate(drawn)}
-        self.charts |= {ids[name]: chart for name, chart in drawn.items()}
+        self.charts |= {ids[name]: literal(chart) for name, chart in drawn.items()}
         self.tables[id_] = as_csv(rows)
         return Chart(next(iter(ids.values())), ids, id_, picture)
 
@@ -69,6 +80,25 @@ class Packed:
         content = {"charts": self.charts, "tables": self.tables}
         text = json.dumps(content, separators=(",", ":"), default=_plain, allow_nan=False)
         return packed(gzip.compress(text.encode("utf-8"), 9, mtime=0))
+
+
+TEXTS = ("name", "text", "customdata")
+"""Where a chart's lines and points hold names of what was run."""
+
+
+def literal(chart: dict) -> dict:
+    """The chart, whose `TEXTS` Plotly shows letter by letter: not as HTML, nor as formulas."""
+    data = [
+        trace | {key: _literal(trace[key]) for key in TEXTS if key in trace}
+        for trace in chart["data"]
+    ]
+    return chart | {"data": data}
+
+
+def _literal(text: object) -> object:
+    if isinstance(text, (list, tuple)):
+        return [_literal(part) for part in text]
+    return html.escape(text, quote=False).replace("$", "&#36;") if isinstance(text, str) else text
 
 
 def as_csv(rows: pd.DataFrame) -> str:
@@ -95,6 +125,7 @@ def page(studies: Sequence[Study]) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters |= {"bound": bound, "breakable": breakable}
     return environment.get_template("page.html").render(
         title=f"{', '.join(names)}: self-expanding networks",
         studies=listed,
@@ -106,6 +137,16 @@ def page(studies: Sequence[Study]) -> str:
     )
 
 
+def bound(text: str) -> str:
+    """`text` whose numbers do not part from their signs and units at a line's end."""
+    return re.sub(r" (?=[%±=])|(?<=[±=]) ", "\u00a0", text)
+
+
+def breakable(key: str) -> Markup:
+    """A trial's key, which lines may break behind its commas."""
+    return Markup("<wbr>").join(part for part in re.split("(?<=,)", key))
+
+
 def unique(names: Sequence[str]) -> list[str]:
     """Names of which none is another's: a number behind those that are."""
     return [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
@@ -113,20 +154,29 @@ def unique(names: Sequence[str]) -> list[str]:
 
 def _study(study: Study, name: str, id_: str, content: Packed) -> dict:
     """What the template shows of a study."""
-    shown = drawing.example(study)
+    shown, considered = drawing.example(study), decisions.candidates(study)
     return {
         "id": id_,
         "name": name,
+        "about": f"{study.dataset['name']}, preset {study.preset}",
         "marks": study.marks,
-        "description": study.description,
+        "headline": words.headline(study),
         "finding": words.finding(study),
         "details": words.details(study),
         "facts": origin.facts(study),
         "tables": [seeds_table(study, words.TARGETS), settings_table(study)],
         "note": note(study),
         "is_cifar10": study.is_cifar10,
-        "charts": _charts(study, id_, content),
-        "drawn": shown.key if shown else None,
+        "on_test": study.dataset["validation"] == "test",
+        "finishes": finishes(study),
+        "rated": len(course_charts.panels(study)) > 2,
+        "rules": terms.rules(study),
+        "thresholds": any(s.tau is not None for s in study.settings),
+        "kinds": course_charts.kinds(study),
+        "scored": "ratio" in considered and bool(considered["ratio"].notna().any()),
+        "columns": decisions.explained(considered) if len(considered) else [],
+        "charts": _charts(study, id_, considered, content),
+        "drawn": f"{shown.setting}, seed {shown.seed}" if shown else None,
         "networks": drawing.drawings(shown) if shown else [],
         "decisions": decisions.told(study),
         "calibration": _ranks(study),
@@ -134,15 +184,16 @@ def _study(study: Study, name: str, id_: str, content: Packed) -> dict:
     }
 
 
-def _charts(study: Study, id_: str, content: Packed) -> dict[str, Chart | None]:
+def _charts(
+    study: Study, id_: str, considered: pd.DataFrame, content: Packed
+) -> dict[str, Chart | None]:
     """The study's charts, by name."""
     options = Options()
     pareto = {cost: ladder_chart.pareto(study, cost) for cost in COSTS}
     promised = course_charts.calibrated(study)
     chart, points = promised or (None, pd.DataFrame())
-    rows = decisions.candidates(study)
-    if len(rows):
-        content.tables[f"{id_}-decisions"] = as_csv(rows)
+    if len(considered):
+        content.tables[f"{id_}-decisions"] = as_csv(considered)
 
     def add(name: str, versions: dict, table: pd.DataFrame, draw: Callable) -> Chart | None:
         return content.add(f"{id_}-{name}", versions, table, picture(partial(draw, study, options)))
@@ -172,58 +223,45 @@ def picture(draw: Callable[[], Figure]) -> str | None:
 
 
 def _ranks(study: Study) -> Table | None:
-    """The table of `analysis/calibration.py`; None where there are too few expansions for it."""
+    """The table of `analysis/calibration.py`; None where too few expansions were followed, or none
+    of them was scored."""
     try:
-        rows = calibration.table(calibration.realised(study))
+        points = calibration.realised(study)
     except StudyError:
         return None
-    return Table(calibration.CAPTION, list(rows.columns), rows.astype(str).to_numpy().tolist())
+    if points["ratio"].isna().all():
+        return None
+    rows = calibration.table(points).replace({"measure": terms.MEASURES, "against": terms.MEASURES})
+    head = ["measure", "against", "expansions", "ρ", "from", "to", "pooled"]
+    cells = rows.astype(str).replace({"^-$": "–", "-": "−"}, regex=True).to_numpy().tolist()
+    return Table(calibration.CAPTION, head, cells)
 
 
 def _states(study: Study) -> Table:
     """A row a trial."""
     rows = words.states(study)
+    head = list(rows.columns)
     cells = [
-        [v if isinstance(v, str) else decisions.cell(v) for v in row]
+        [v if isinstance(v, str) else shown(m, v) for m, v in zip(head, row, strict=True)]
         for row in rows.itertuples(index=False)
     ]
-    return Table("", list(rows.columns), cells)
+    return Table("", head, cells)
+
+
+def shown(metric: str, value: float | None) -> str:
+    """As in the other tables; counts whole; nothing for what is missing."""
+    if value is None or pd.isna(value):
+        return ""
+    return number(metric, value) if metric.endswith("(%)") else f"{value:,.0f}"
 
 
 def _together(studies: Sequence[Study], names: Sequence[str], content: Packed) -> dict:
     """What the template shows of several studies side by side."""
-    versions = {cost: ladder_chart.comparison(studies, names, cost) for cost in COSTS}
+    versions = {cost: comparison(studies, names, cost) for cost in COSTS}
     tables = [
         ladder_chart.kept_networks(s).assign(study=n) for s, n in zip(studies, names, strict=True)
     ]
-    chart = content.add("studies-accuracy", versions, pd.concat(tables, ignore_index=True), None)
+    drawn = picture(partial(comparison_figure, studies, names))
+    chart = content.add("studies-accuracy", versions, pd.concat(tables, ignore_index=True), drawn)
     mixed = len({(s.dataset["name"], s.dataset.get("fingerprint")) for s in studies}) > 1
     return {"chart": chart, "table": comparison_table(studies, names), "mixed": mixed}
-
-
-def comparison_table(studies: Sequence[Study], names: Sequence[str]) -> Table:
-    """A row a study: its reference's seeds, mean ± half of the 95 % interval. The area is the mean
-    accuracy over log-parameters in the range that all ladders cover, see `log_area`."""
-    found = [[ladder(t) for t in s.settings[s.reference]] for s in studies]
-    ladders = [rows for of in found for rows in of if len(rows)]
-    low = max((rows["parameters"].min() for rows in ladders), default=0)
-    high = min((rows["parameters"].max() for rows in ladders), default=0)
-    lines = []
-    for study, name, own in zip(studies, names, found, strict=True):
-        known = [(rows["parameters"], rows["val_accuracy"]) for rows in own if len(rows)]
-        seeds = [measures(t, words.TARGETS) for t in study.settings[study.reference]]
-        areas = [log_area(*of, low, high) if low < high else None for of in known]
-        volumes = [hypervolume(*of, high, 0.0) if low < high else None for of in known]
-        numbers = [
-            *(words.mean(spread([m[parameters_at(t)] for m in seeds])) for t in words.TARGETS),
-            *(words.mean(spread([m[k] for m in seeds]), digits=2) for k in (BEST, TEST)),
-            words.mean(spread(areas), digits=2),
-            words.mean(spread(volumes), digits=1),
-            f"{sum(origin.seconds_of(t) for t in study.trials) / 3600:.1f}",
-        ]
-        shown = [n.replace("nan", "–") for n in numbers]
-        lines.append([name, study.dataset["name"], str(study.reference), str(len(seeds)), *shown])
-    between = f"area from {low:,.0f} to {high:,.0f} parameters (%)" if low < high else "area (%)"
-    head = ["study", "data", "reference", "seeds", *map(parameters_at, words.TARGETS), BEST, TEST]
-    head += [between, "hypervolume (% × decades)", "hours"]
-    return Table("", head, lines)

@@ -47,7 +47,7 @@ class Drawing:
 
     svg: str
     caption: str
-    shape: str
+    shape: tuple[str, str, str]
 
 
 def example(study: Study) -> Trial | None:
@@ -71,9 +71,14 @@ def drawings(trial: Trial) -> list[Drawing]:
     )
     found, before = [], shapes[0]
     for shape, (_, row) in zip(shapes, rows.iterrows(), strict=True):
-        caption = f"{row['parameters']:,.0f} · {row['val_accuracy']:.1f} %"
-        text = f"channels {row['channels']}, layers {row['layers']}"
-        found.append(Drawing(svg(shape, before, scale, f"{caption}: {text}"), caption, text))
+        caption = f"{row['parameters']:,.0f} parameters · {row['val_accuracy']:.1f} %"
+        about = (
+            f"epoch {row['epoch']:.0f}",
+            f"channels {row['channels']}",
+            f"layers {row['layers']}",
+        )
+        title = f"{caption}: {', '.join(about)}"
+        found.append(Drawing(svg(shape, before, scale, title), caption, about))
         before = shape
     return found
 

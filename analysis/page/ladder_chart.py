@@ -13,7 +13,7 @@ import pandas as pd
 
 from secnn.analysis.figures import margin, short
 from secnn.analysis.logs import Setting, Study, Trial
-from secnn.analysis.palette import DASHES, PUBLISHED, colours, criterion_colour
+from secnn.analysis.palette import DASHES, PUBLISHED, colours
 from secnn.analysis.plot_pareto import mean_ladder
 from secnn.analysis.published import baselines, paper_networks
 from secnn.analysis.summary import COSTS, ladder
@@ -24,8 +24,6 @@ POINT = (
     "<br>%{y:.2f} % of {images} images<br>%{customdata[3]}<extra></extra>"
 )
 """What is told of a network that is pointed at."""
-STUDIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of whole studies, where several are compared."""
 
 
 def axis(title: str, **more: object) -> dict:
@@ -34,10 +32,17 @@ def axis(title: str, **more: object) -> dict:
 
 
 def cost_axis(cost: str, low: float, high: float) -> dict:
-    """A logarithmic axis of parameters or multiply-adds that shows `low` to `high`."""
+    """A logarithmic axis of parameters or multiply-adds that shows `low` to `high`, and the size
+    that comes next."""
+    return axis(COSTS[cost], **log_axis(low, high, 1.25))
+
+
+def log_axis(low: float, high: float, above: float = 1) -> dict:
+    """A logarithmic scale that shows `low` to `high` and a margin, with room up to `above` times
+    `high`."""
     room = margin(low, high)
-    shown = [float(np.log10(low / room)), float(np.log10(high * room))]
-    return axis(COSTS[cost], type="log", range=shown, **log_ticks(low / room, high * room))
+    ends = low / room, high * max(room, above)
+    return {"type": "log", "range": np.log10(ends).tolist(), **log_ticks(*ends)}
 
 
 def log_ticks(low: float, high: float) -> dict:
@@ -45,7 +50,7 @@ def log_ticks(low: float, high: float) -> dict:
     steps = (1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     powers = 10.0 ** np.arange(0, 13)
     ticks = [float(s * p) for p in powers for s in steps if low / 2 <= s * p <= high * 2]
-    return {"tickvals": ticks, "ticktext": [short(t) for t in ticks]}
+    return {"tickvals": ticks, "ticktext": [short(t) for t in ticks], "tickangle": 0}
 
 
 def accuracy_axis(values: pd.Series) -> dict:
@@ -123,10 +128,10 @@ def _setting(
     ]
     return [
         _trajectories(trials, colour, cost) | group,
-        *([_band(mean, colour) | group] if len(mean) and not np.isnan(mean[:, 2]).all() else []),
+        *([band_of(mean, colour) | group] if reference and is_banded(mean) else []),
         {
             **group,
-            **_line(mean[:, 0], mean[:, 1]),
+            **line_of(mean[:, 0], mean[:, 1]),
             "line": line,
             "showlegend": True,
             "legendrank": rank(study, setting),
@@ -141,7 +146,7 @@ def rank(study: Study, setting: Setting) -> int:
     return 1 + list(study.settings).index(setting)
 
 
-def _line(x: Sequence[float], y: Sequence[float]) -> dict:
+def line_of(x: Sequence[float], y: Sequence[float]) -> dict:
     return {"type": "scatter", "mode": "lines", "x": rounded(x), "y": rounded(y)}
 
 
@@ -158,17 +163,22 @@ def _trajectories(trials: Sequence[Trial], colour: str, cost: str) -> dict:
         values = epochs["parameters"] if cost == "parameters" else epochs.get("flops", 0) / 2
         x += [*(values if known else [None] * len(epochs)), None]
         y += [*epochs["val_accuracy"], None]
-    return _line(x, y) | {"line": {"color": colour, "width": 0.7}, "opacity": 0.25} | SKIPPED
+    return line_of(x, y) | {"line": {"color": colour, "width": 0.7}, "opacity": 0.25} | SKIPPED
 
 
 SKIPPED = {"hoverinfo": "skip"}
 
 
-def _band(mean: np.ndarray, colour: str) -> dict:
+def is_banded(mean: np.ndarray) -> bool:
+    """Whether a `mean_ladder` has a band."""
+    return len(mean) > 1 and not np.isnan(mean[:, 2]).all()
+
+
+def band_of(mean: np.ndarray, colour: str) -> dict:
     """The mean's 95 % interval."""
     x = [*mean[:, 0], *mean[::-1, 0]]
     y = [*mean[:, 3], *mean[::-1, 2]]
-    return _line(x, y) | SKIPPED | {"fill": "toself", "line": {"width": 0}} | faded(colour)
+    return line_of(x, y) | SKIPPED | {"fill": "toself", "line": {"width": 0}} | faded(colour)
 
 
 def faded(colour: str) -> dict:
@@ -217,41 +227,10 @@ def _paper(cost: str) -> dict:
 
 
 def _points(rows: pd.DataFrame, cost: str, label: str, marker: dict) -> dict:
-    told = [
-        "<br>".join(filter(None, pair)) for pair in zip(rows["notes"], rows["source"], strict=True)
-    ]
-    about = list(zip(rows["name"], *counts(rows), told, strict=True))
+    told = zip(rows["name"], *counts(rows), rows["source"], rows["notes"], strict=True)
     return {
         **{"type": "scatter", "mode": "markers", "name": label, "marker": marker},
         **{"x": rounded(rows[cost]), "y": rounded(rows["val_accuracy"])},
-        **{"customdata": about, "showlegend": len(rows) > 0},
-        "hovertemplate": POINT.replace("{images}", "test"),
+        **{"customdata": list(told), "showlegend": len(rows) > 0, "cliponaxis": False},
+        "hovertemplate": POINT.replace("{images}", "test").replace("<e", "<br>%{customdata[4]}<e"),
     }
-
-
-def comparison(studies: Sequence[Study], names: Sequence[str], cost: str) -> dict | None:
-    """The references' mean ladders of several studies; None if none has one."""
-    data, ends = [], []
-    for i, (study, name) in enumerate(zip(studies, names, strict=True)):
-        mean = mean_ladder(study.settings[study.reference], cost)
-        if not len(mean):
-            continue
-        alone = len({s.reference.criterion for s in studies}) == len(studies)
-        criterion = criterion_colour(study.reference.criterion)
-        colour = criterion if alone else STUDIES[i % len(STUDIES)]
-        group = {"legendgroup": name, "name": f"{name}: {study.reference}", "showlegend": False}
-        if not np.isnan(mean[:, 2]).all():
-            data.append(_band(mean, colour) | group)
-        hover = "<b>%{fullData.name}</b><br>%{x:,} " + cost + "<br>%{y:.2f} %<extra></extra>"
-        look = {"mode": "lines+markers", "line": {"color": colour, "width": 3}}
-        data.append(
-            {**group, **_line(mean[:, 0], mean[:, 1]), **look, "hovertemplate": hover}
-            | {"showlegend": True}
-        )
-        ends.append(mean)
-    if not ends:
-        return None
-    rows = np.concatenate(ends)
-    x = cost_axis(cost, rows[:, 0].min(), rows[:, 0].max())
-    y = accuracy_axis(pd.Series(rows[:, 1]))
-    return {"data": data, "layout": {"xaxis": x, "yaxis": y, **LAYOUT}}

@@ -62,14 +62,18 @@ def versions(about: dict) -> str:
 
 
 def machines(study: Study) -> str:
-    """Whose names the finished trials noted, and in what they computed."""
+    """Whose names finished trials noted, with which kernels, and in which kind of numbers."""
     names = sorted(set(_hosts(study)))
     where = f"{len(names)} ({', '.join(names)})" if len(names) > 1 else "".join(names)
-    kinds = set()
-    for trial in study.trials:
-        if {"kernel", "precision"} <= set(trial.epochs):
-            kinds |= set((trial.epochs["kernel"] + ", " + trial.epochs["precision"]).dropna())
-    return "; ".join(part for part in [where, *sorted(kinds)] if part)
+    kernels, numbers = (" and ".join(_logged(study, name)) for name in ("kernel", "precision"))
+    how = [f"kernel {kernels}" * bool(kernels), numbers]
+    return "; ".join(filter(None, (where, ", ".join(filter(None, how)))))
+
+
+def _logged(study: Study, column: str) -> list[str]:
+    """The different entries of a column of the epochs."""
+    found = [t.epochs[column].dropna() for t in study.trials if column in t.epochs]
+    return sorted({str(entry) for entries in found for entry in entries})
 
 
 def _hosts(study: Study) -> Iterator[str]:
@@ -84,9 +88,18 @@ def _hosts(study: Study) -> Iterator[str]:
 
 
 def hours(study: Study) -> str:
-    """What all epochs took together, one trial after the other."""
+    """What all epochs took together."""
     seconds = sum(seconds_of(t) for t in study.trials)
-    return f"{seconds / 3600:.1f} hours of trials, one after the other" if seconds else ""
+    trials = "summed over trials, some of which may have run at the same time"
+    return f"{duration(seconds)}, {trials}" if seconds else ""
+
+
+def duration(seconds: float) -> str:
+    """`40 seconds`, `12 minutes`, `3.5 hours`."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def seconds_of(trial: Trial) -> float:
@@ -98,7 +111,14 @@ def seconds_of(trial: Trial) -> float:
 def operations(study: Study) -> str:
     """Floating-point operations of all training and evaluation."""
     total = sum(operations_of(study, t) for t in study.trials)
-    return f"{total / 1e15:,.3g} × 10¹⁵, without what scores took" if total else ""
+    return f"{scientific(total)}, without what scores took" if total else ""
+
+
+def scientific(number: float) -> str:
+    """`3.77 × 10¹⁵`."""
+    digits, _, power = f"{number:.2e}".partition("e")
+    raised = str(int(power)).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
+    return f"{digits} × 10{raised}"
 
 
 def operations_of(study: Study, trial: Trial) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from secnn.analysis.logs import Setting, Study, Trial
+from secnn.analysis.plot_pareto import finishes
 from secnn.analysis.published import paper_table
 from secnn.analysis.stats import Spread, paired, spread
 from secnn.analysis.summary import BEST, TEST, ladder, measures, parameters_at, reaching
@@ -17,16 +18,27 @@ TARGETS = (70, 80)
 
 def finding(study: Study) -> list[str]:
     """What came out, the most important first; each a sentence or two."""
-    seeds = [t for t in study.settings[study.reference] if len(t.epochs)]
-    told = [*progress(study), grown(seeds), accuracy(seeds)]
+    told = headline(study)
     if study.is_cifar10:
-        told += [target(seeds, t) for t in TARGETS]
+        told += [target(begun(study), t) for t in TARGETS]
     return [sentence for sentence in told if sentence]
+
+
+def headline(study: Study) -> list[str]:
+    """What can be said of any study in two lines or three."""
+    seeds = begun(study)
+    open_ = finishes(study) and not all(t.finished for t in seeds)
+    return [*progress(study), grown(seeds), accuracy(seeds, open_)]
+
+
+def begun(study: Study) -> list[Trial]:
+    """The reference's trials that have logged an epoch."""
+    return [t for t in study.settings[study.reference] if len(t.epochs)]
 
 
 def details(study: Study) -> list[str]:
     """More of it: the test set, and the controls beside the reference."""
-    seeds = [t for t in study.settings[study.reference] if len(t.epochs)]
+    seeds = begun(study)
     others = [against(study, s) for s in study.settings if s.criterion != study.reference.criterion]
     return [sentence for sentence in (tested(seeds), *others) if sentence]
 
@@ -36,8 +48,10 @@ def progress(study: Study) -> list[str]:
     done, failed = sum(t.finished for t in study.trials), len(failures(study))
     if done == len(study.trials):
         return []
+    if len(study.trials) == 1:
+        return ["Its one trial failed." if failed else "Its one trial has not finished yet."]
     lost = f", {failed} failed" if failed else ""
-    return [f"So far {done} of {count(len(study.trials), 'trial')} finished{lost}."]
+    return [f"So far {done} of {len(study.trials)} trials have finished{lost}."]
 
 
 def failures(study: Study) -> dict[str, str]:
@@ -56,15 +70,21 @@ def grown(seeds: Sequence[Trial]) -> str:
     """From which to which size."""
     if not seeds:
         return "The reference has not begun yet."
-    first = [int(t.epochs["parameters"].iloc[0]) for t in seeds]
-    last = [int(t.epochs["parameters"].iloc[-1]) for t in seeds]
-    if first == last:
-        return f"{count(len(seeds), 'seed')} trained, and none grew: {span(first)} parameters."
-    return f"{count(len(seeds), 'seed')} grew from {span(first)} to {span(last)} parameters."
+    ends = [[int(t.epochs["parameters"].iloc[i]) for i in (0, -1)] for t in seeds]
+    grew = [pair for pair in ends if pair[0] != pair[1]]
+    if not grew:
+        none = ", and none grew" if len(seeds) > 1 else " and did not grow"
+        return (
+            f"{count(len(seeds), 'seed')} trained{none}: {span([e[0] for e in ends])} parameters."
+        )
+    first, last = (span([pair[i] for pair in grew]) for i in (0, 1))
+    if len(grew) == len(seeds):
+        return f"{count(len(seeds), 'seed')} grew from {first} to {last} parameters."
+    return f"{len(grew)} of {len(seeds)} seeds grew, from {first} to {last} parameters."
 
 
-def accuracy(seeds: Sequence[Trial]) -> str:
-    """Of the smallest and the largest finished network."""
+def accuracy(seeds: Sequence[Trial], open_: bool) -> str:
+    """Of the smallest and the largest network; `open_`: some are still trained at a larger size."""
     ends = [_ends(t) for t in seeds]
     ends = [e for e in ends if e is not None]
     if not ends:
@@ -76,7 +96,7 @@ def accuracy(seeds: Sequence[Trial]) -> str:
     more = "more" if change.mean >= 0 else "less"
     return (
         f"Validation accuracy is {percent(small)} at the smallest size and {percent(large)} at the "
-        f"largest that is finished: {difference(change)} {more}."
+        f"largest{' that is finished' * open_}: {difference(change)} {more}."
     )
 
 
@@ -97,14 +117,16 @@ def target(seeds: Sequence[Trial], per_cent: float) -> str:
     paper = paper_table().loc[parameters_at(per_cent)].mean()
     beside = f"; the paper needs {paper:,.0f}."
     if not found.cost.k:
-        return f"No seed has reached {per_cent:g} %{beside}" if seeds else ""
+        yet = " yet" if not all(t.finished for t in seeds) else ""
+        return f"No seed has reached {per_cent:g} %{yet}{beside}" if seeds else ""
     if found.cost.k == found.cost.n:
         return f"{per_cent:g} % is first reached with {mean(found.cost)} parameters{beside}"
     known = found.median < float("inf")
     median = f"the median is {found.median:,.0f}" if known else "the median is beyond that"
+    rest = "the others" if found.cost.n - found.cost.k > 1 else "the other"
     return (
         f"{per_cent:g} % is reached by {found.cost.k} of {found.cost.n} seeds, at "
-        f"{mean(found.cost)} parameters; with the others counted as needing more, {median}"
+        f"{mean(found.cost)} parameters; with {rest} counted as needing more, {median}"
         f"{beside}"
     )
 
@@ -112,7 +134,8 @@ def target(seeds: Sequence[Trial], per_cent: float) -> str:
 def tested(seeds: Sequence[Trial]) -> str:
     """The test accuracy, read once at the end."""
     found = spread([measures(t, [])[TEST] for t in seeds])
-    return f"On test images the best epoch's network has {percent(found)}." * bool(found.k)
+    which = f" ({found.k} of {found.n} seeds)" * (found.k < found.n)
+    return f"On test images the best epoch's network has {percent(found)}{which}." * bool(found.k)
 
 
 def against(study: Study, other: Setting) -> str:
@@ -125,12 +148,13 @@ def against(study: Study, other: Setting) -> str:
     found = paired(*best)
     if other == study.reference or not found.k:
         return ""
-    over = "above" if found.mean >= 0 else "below"
     seeds = f"{found.k} seeds" if found.k > 1 else "seed"
-    return (
-        f"Of the same {seeds}, the reference's best network is {difference(found)} {over} that of "
-        f"{other}."
-    )
+    if abs(found.mean) < 0.05:
+        within = f" (within {found.half:.1f} points)" if found.half >= 0.05 else ""
+        far = f"as good{within} as"
+    else:
+        far = f"{difference(found)} {'above' if found.mean > 0 else 'below'}"
+    return f"Of the same {seeds}, the reference's best network is {far} that of {other}."
 
 
 def difference(found: Spread) -> str:
@@ -145,7 +169,10 @@ def difference(found: Spread) -> str:
 
 
 def mean(found: Spread, unit: str = "", digits: int = 0) -> str:
-    """`17,900 ± 1,200`, half of the 95 % interval, or the value that all seeds have."""
+    """`17,900 ± 1,200`, half of the 95 % interval, or the value that all seeds have; a dash for
+    none."""
+    if not found.k:
+        return "–"
     half = f" ± {found.half:,.{digits}f}" if found.half > 0 else ""
     return f"{found.mean:,.{digits}f}{half}{unit}"
 

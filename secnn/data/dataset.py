@@ -16,7 +16,7 @@ import torch
 from secnn.data.decoding import Stack
 from secnn.data.folders import image_folder
 from secnn.data.images import ImageData, divide, expect_arguments
-from secnn.data.layout import parquet_layout, parquet_under
+from secnn.data.layout import folders_in, parquet_layout, parquet_under
 from secnn.data.objects import from_parts, parts_of
 from secnn.data.sources import cifar10, cifar100, digits
 from secnn.data.splits import DataError, Labelled, Reading, Splits, listed
@@ -73,14 +73,14 @@ def load_dataset(
     """
     expect_arguments(validation, validation_fraction, split_seed)
     reading = Reading(label_column, image_column, resize)
-    splits = _resized(_read(name, Path(data_dir).expanduser(), reading), resize)
+    splits = _resized(_read(name, Path(os.path.expanduser(data_dir)), reading), resize)
     return divide(splits, validation, validation_fraction, split_seed)
 
 
 def _read(source: object, data_dir: Path, reading: Reading) -> Splits:
     """Splits of a name, an address, a path, or of Python objects."""
     if isinstance(source, os.PathLike):
-        return _read_path(Path(source), reading)
+        return _read_path(os.fspath(source), reading)
     if not isinstance(source, str):
         return from_parts(parts_of(source), reading)
     if source.startswith("hf:"):
@@ -88,7 +88,7 @@ def _read(source: object, data_dir: Path, reading: Reading) -> Splits:
 
         return hugging_face(source, reading)
     if source != "auto" and source not in DATASETS:
-        return _read_path(Path(source), reading)
+        return _read_path(source, reading)
     reading.expect_no_columns(f"dataset {source!r}")
     return _cifar10_or_digits(data_dir) if source == "auto" else DATASETS[source](data_dir)
 
@@ -104,20 +104,27 @@ def _cifar10_or_digits(data_dir: Path) -> Splits:
         return replace(DATASETS["digits"](data_dir), notice=notice)
 
 
-def _read_path(given: Path, reading: Reading) -> Splits:
-    path = given.expanduser()
+def _read_path(given: str, reading: Reading) -> Splits:
+    path = Path(os.path.expanduser(given))
+    # An empty one is a variable that nobody set, not this folder. Of a name that is too long Path
+    # would raise.
+    if not given or not os.path.exists(path):
+        raise _unknown(given, "is neither a data set nor a path")
     if path.is_file() or (path.is_dir() and parquet_layout(path)):
         from secnn.data.parquet import parquet
 
         return parquet(path, reading)
     if (path / "train").is_dir():
         return image_folder(path, reading)
-    problem = "has no training data" if path.exists() else "is neither a data set nor a path"
-    others = parquet_under(path) if path.is_dir() else []
-    if others:
-        problem += f" ({listed(others)} match no split)"
-    raise DataError(
-        f"dataset {str(given)!r} {problem}: expected one of {', '.join(['auto', *DATASETS])}; a "
+    there = (parquet_under(path) or folders_in(path)) if path.is_dir() else []
+    why = f" ({listed(there)} match no split)" if there else ""
+    raise _unknown(given, f"has no training data{why}")
+
+
+def _unknown(given: str, problem: str) -> DataError:
+    shown = given if len(given) <= 200 else f"{given[:200]}…"
+    return DataError(
+        f"dataset {shown!r} {problem}: expected one of {', '.join(['auto', *DATASETS])}; a "
         "Parquet file; a folder of train*.parquet and test*.parquet, as train.parquet and "
         "test-00000-of-00001.parquet; a folder of train/<class>/ and test/<class>/ with images; or "
         "hf:OWNER/NAME for one of the Hugging Face hub"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from secnn.data.splits import MIN_SIDE, DataError
+from secnn.data.splits import MAX_SIDE, MIN_SIDE, DataError, has_sides
 
 Image.init()
 # Decoders are named because others that Pillow has (EPS, for one) start outside programs.
@@ -24,7 +24,7 @@ FORMATS = tuple(
 GREY_MODES = ("1", "L", "LA", "La")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
-Picture = bytes | Path | Image.Image | np.ndarray | torch.Tensor
+Picture = bytes | str | Path | Image.Image | np.ndarray | torch.Tensor
 
 
 def is_image(path: Path) -> bool:
@@ -41,10 +41,10 @@ def is_image(path: Path) -> bool:
 def pixels(picture: Picture | None, resize: int | None = None) -> np.ndarray:
     """One picture → uint8 C×H×W.
 
-    Encoded images and PIL's are turned upright as their EXIF orientation says; C is 1 for grey
-    images and 3 for all others. Arrays are C×H×W, H×W×C or H×W (grey), uint8 or floats in 0..1,
-    which become round(255·x). With `resize` = s the shorter side is scaled to s pixels (bicubic),
-    and the s×s pixels around the centre are kept.
+    Encoded images, files (strings are paths) and PIL's images are turned upright as their EXIF
+    orientation says; C is 1 for grey images and 3 for all others. Arrays are C×H×W, H×W×C or H×W
+    (grey), uint8 or floats in 0..1, which become round(255·x). With `resize` = s the shorter side
+    is scaled to s pixels (bicubic), and the s×s pixels around the centre are kept.
 
     Raises:
         DataError: it is not such a picture; the message does not say where it comes from.
@@ -54,6 +54,8 @@ def pixels(picture: Picture | None, resize: int | None = None) -> np.ndarray:
     if isinstance(picture, np.ndarray | torch.Tensor):
         image = _array(picture)
         return _fit_array(image, resize) if resize else image
+    if isinstance(picture, str):
+        picture = Path(picture)
     if not isinstance(picture, bytes | Path | Image.Image):
         raise DataError(f"expected an image or an array, got {type(picture).__name__}")
     opened = picture if isinstance(picture, Image.Image) else _open(picture)
@@ -104,10 +106,7 @@ def _fit(image: Image.Image, side: int) -> Image.Image:
 
 
 def _array(picture: np.ndarray | torch.Tensor) -> np.ndarray:
-    if isinstance(picture, torch.Tensor):
-        picture = picture.detach().cpu()
-        # numpy has no bfloat16.
-        picture = (picture.float() if picture.is_floating_point() else picture).numpy()
+    picture = _of_tensor(picture) if isinstance(picture, torch.Tensor) else picture
     shape = picture.shape
     if picture.ndim == 2:
         picture = picture[None]
@@ -119,6 +118,15 @@ def _array(picture: np.ndarray | torch.Tensor) -> np.ndarray:
             f"{MIN_SIDE} channels, got {'×'.join(map(str, shape)) or 'a number'}"
         )
     return _eight_bits(picture)
+
+
+def _of_tensor(picture: torch.Tensor) -> np.ndarray:
+    try:
+        picture = picture.detach().cpu()
+        # numpy has no bfloat16.
+        return (picture.float() if picture.is_floating_point() else picture).numpy()
+    except Exception as error:  # of a sparse one, say, or one without storage
+        raise DataError(f"not a plain tensor ({first_line(error)})") from error
 
 
 def _eight_bits(image: np.ndarray) -> np.ndarray:
@@ -176,6 +184,8 @@ class Stack:
         with warnings.catch_warnings():
             # That the notes beside a photograph are damaged does not change its pixels.
             warnings.filterwarnings("ignore", message="(?i).*corrupt exif")
+            # Twice that many pixels are refused.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             for index, picture in enumerate(pictures):
                 try:
                     image = pixels(picture, self.resize)
@@ -213,9 +223,10 @@ class Stack:
     def _expect_alike(self, image: np.ndarray) -> None:
         if image.shape == self._first:
             return
-        if min(image.shape[1:]) < MIN_SIDE:
+        if not has_sides(image.shape[1:]):
             raise DataError(
-                f"image is {_size(image.shape)}, at least {MIN_SIDE}×{MIN_SIDE} is needed"
+                f"image is {_size(image.shape)}, expected {MIN_SIDE} to {MAX_SIDE} pixels a side; "
+                "resize=32 (--resize 32) brings all images to 32×32"
             )
         self._first = first = self._first or image.shape
         if image.shape[1:] != first[1:]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from secnn.data.assembly import assemble
 from secnn.data.decoding import is_image
-from secnn.data.layout import NAMES, SPLIT_OF, content, files_under
+from secnn.data.layout import NAMES, SPLIT_OF, content, files_under, folders_in
 from secnn.data.splits import DataError, Portion, Reading, Splits, joined, left_out
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -30,10 +30,11 @@ def image_folder(path: Path, reading: Reading | None = None) -> Splits:
     names = tuple(folder.name for folder in content(folders["train"]) if folder.is_dir())
     unused: list[Path] = []
     portions = {split: _portion(folder, names, unused) for split, folder in folders.items()}
-    others = [f"{p.name}/" for p in content(path) if p.is_dir() and p.name not in SPLIT_OF]
+    others = [name for name in folders_in(path) if name.rstrip("/") not in SPLIT_OF]
+    unused += [file for file in content(path) if not file.is_dir() and _is_used(file)]
     stray = [str(file.relative_to(path)) for file in unused]
     notice = joined(
-        left_out("file", stray, "not images in a class folder"),
+        left_out("file", stray, "not in a class folder, or no images of a known format"),
         left_out("folder", others, "not named after a split"),
     )
     name, source = path.resolve().name, f"image folders: {path}"

@@ -45,9 +45,10 @@ def hugging_face(address: str, reading: Reading | None = None) -> Splits:
 def _download(address: str, identity: str, folder: str | None, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
-    except ImportError:
+    except ImportError as error:
         raise DataError(
-            f"dataset {address!r} needs the package huggingface_hub: pip install huggingface_hub"
+            f"dataset {address!r} needs the package huggingface_hub ({first_line(error)}): pip "
+            "install huggingface_hub"
         ) from None
     patterns = f"{folder}/*.parquet" if folder else "*.parquet"
     try:

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral, Real
 
 import numpy as np
 import torch
 
 from secnn.data.objects import from_parts
 from secnn.data.splits import DataError, Reading, Splits, expect_sound, stratified_split
+from secnn.files import as_text
 
 VALIDATIONS = ("held-out", "file", "test")
 CHUNK = 2048  # images counted at once: in cache, counting is several times faster
@@ -204,8 +206,10 @@ def divide(
     else:
         kept, taken = stratified_split(train[1], validation_fraction, split_seed)
         train, held_out = ((train[0][rows], train[1][rows]) for rows in (kept, taken))
+    name, source, *class_names = map(as_text, (splits.name, splits.source, *splits.class_names))
+    notice = splits.notice and as_text(splits.notice)
     return ImageData(
-        splits.name, splits.source, splits.class_names, splits.flip, validation, splits.notice,
+        name, source, tuple(class_names), splits.flip, validation, notice,
         *train, *held_out, *splits.test,
     )  # fmt: skip
 
@@ -214,7 +218,7 @@ def expect_arguments(validation: str, validation_fraction: float, split_seed: in
     """Raise DataError if one is out of its range: told before anything is read."""
     if validation not in VALIDATIONS:
         raise DataError(f"validation={validation!r}: expected one of {', '.join(VALIDATIONS)}")
-    if not 0 < validation_fraction < 1:
-        raise DataError(f"validation_fraction={validation_fraction}: expected 0 < fraction < 1")
-    if split_seed < 0:
-        raise DataError(f"split_seed={split_seed}: expected an integer of at least 0")
+    if not isinstance(validation_fraction, Real) or not 0 < validation_fraction < 1:
+        raise DataError(f"validation_fraction={validation_fraction!r}: expected 0 < fraction < 1")
+    if not isinstance(split_seed, Integral) or split_seed < 0:
+        raise DataError(f"split_seed={split_seed!r}: expected an integer of at least 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -25,6 +26,11 @@ def encode(
     kind = _kind(splits)
     names = class_names or _names(kind, splits["train"].labels)
     codes = {name: index for index, name in enumerate(names)}
+    if kind is str and len(codes) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            f"class names: expected different ones, as labels are names, got {twice!r} twice"
+        )
     indices = {}
     for split, portion in splits.items():
         labels = portion.labels
@@ -51,6 +57,8 @@ def _kind(splits: Mapping[str, Portion]) -> type:
 def _no_label(value: object, kind: type) -> str:
     if value is None:
         return "the label is missing (null)"
+    if isinstance(value, float) and math.isnan(value):
+        return "the label is missing (NaN)"
     if type(value) in KINDS:
         return f"the label is {KINDS[type(value)]}, the first one is {KINDS[kind]}"
     return f"the label is of type {type(value).__name__}, expected {', '.join(KINDS.values())}"
@@ -69,7 +77,8 @@ def _no_class(value: object, names: Sequence[str], given: bool) -> str:
     """Why a label is refused."""
     if isinstance(value, str):
         return f"label {value!r} is not among the classes {listed(names, 5)}"
-    why = f"label {value} is outside 0..{len(names) - 1} ({len(names)} classes)"
+    classes = f"{len(names)} class{'es' * (len(names) != 1)}"
+    why = f"label {value} is outside 0..{len(names) - 1} ({classes})"
     if value == -1:
         return (
             f"{why}: -1 marks images whose label is not known, as in test sets of the Hugging Face "

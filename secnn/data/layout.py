@@ -26,6 +26,8 @@ SHARD = re.compile(
     rf"(?P<name>{'|'.join(SPLIT_OF)})"
     r"((?P<separator>[-_.]?)\d+((?P<total>[-_.]of[-_.]\d+)(-[0-9a-f]{16})?)?)?\.parquet"
 )
+SUFFIXES = (".parquet", ".parq", ".pq")
+"""Of files that are told of where they are not read; only the first is read."""
 NUMBERED = re.compile(r"(\d+)[-_.]of[-_.](\d+)")
 LITTER = ("__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin")
 
@@ -50,6 +52,11 @@ def content(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.iterdir()) if not is_litter(path.name))
 
 
+def folders_in(folder: Path) -> list[str]:
+    """`train/`, `x/`: the folders in `folder` but litter."""
+    return [f"{path.name}/" for path in content(folder) if path.is_dir()]
+
+
 def files_under(folder: Path) -> list[Path]:
     """All files in and under `folder` but litter, folder by folder; links are followed."""
     found: dict[str, list[Path]] = {}
@@ -69,9 +76,9 @@ def files_under(folder: Path) -> list[Path]:
 
 
 def parquet_under(folder: Path, but: Iterable[Path] = ()) -> list[str]:
-    """Paths, from `folder`, of the Parquet files in and under it."""
+    """Paths, from `folder`, of the Parquet files in and under it, whatever their suffix's case."""
     chosen = set(but)
-    every = (path for path in files_under(folder) if path.suffix == ".parquet")
+    every = (path for path in files_under(folder) if path.suffix.lower() in SUFFIXES)
     return [str(path.relative_to(folder)) for path in every if path not in chosen]
 
 
@@ -138,7 +145,10 @@ def _missing(folder: Path, split: str, paths: list[Path]) -> str | None:
     if not numbers:
         return None
     totals = {int(total) for _, total in numbers}
-    if len(totals) > 1 or len({int(index) for index, _ in numbers}) < len(paths):
+    indices = {int(index) for index, _ in numbers}
+    first = min(indices | {1})  # Some programs count from 0, some from 1.
+    counted = range(first, first + min(totals))
+    if len(totals) > 1 or len(indices) < len(paths) or not all(i in counted for i in indices):
         raise DataError(
             f"{folder}: the files of the {split} split are of several series: "
             f"{listed([path.name for path in paths])}; keep one"

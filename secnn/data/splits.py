@@ -11,6 +11,9 @@ import torch
 
 TEST_FRACTION = 0.2
 MIN_SIDE = 8  # three blocks halve each side three times
+MAX_SIDE = (
+    4096  # checkpoints of networks for larger images are refused: they could ask for terabytes
+)
 
 Labelled = tuple[torch.Tensor, torch.Tensor]
 
@@ -34,9 +37,9 @@ class Reading:
 
     def __post_init__(self) -> None:
         side = self.resize
-        if side is not None and (type(side) is not int or side < MIN_SIDE):
+        if side is not None and (type(side) is not int or not MIN_SIDE <= side <= MAX_SIDE):
             raise DataError(
-                f"resize={side!r}: expected a whole number of pixels of at least {MIN_SIDE}"
+                f"resize={side!r}: expected a whole number of pixels from {MIN_SIDE} to {MAX_SIDE}"
             )
 
     def expect_no_columns(self, what: str) -> None:
@@ -87,10 +90,10 @@ def expect_sound(splits: Splits) -> None:
         raise DataError(f"{splits.source} has {len(splits.class_names)} class: 2 are needed")
     for name, (images, labels) in splits.present.items():
         where = f"{splits.source}, {name} split"
-        if images.dtype != torch.uint8 or images.ndim != 4 or min(images.shape[2:]) < MIN_SIDE:
+        if images.dtype != torch.uint8 or images.ndim != 4 or not has_sides(images.shape[2:]):
             raise DataError(
-                f"{where}: expected images uint8 N×C×H×W of at least {MIN_SIDE}×{MIN_SIDE}, got "
-                f"{described(images)}"
+                f"{where}: expected images uint8 N×C×H×W of {MIN_SIDE} to {MAX_SIDE} pixels a "
+                f"side, got {described(images)}"
             )
         if images.shape[1:] != splits.train[0].shape[1:]:
             raise DataError(
@@ -107,6 +110,11 @@ def expect_sound(splits: Splits) -> None:
             raise DataError(
                 f"{where}: labels are {low}..{high}, expected 0..{len(splits.class_names) - 1}"
             )
+
+
+def has_sides(sides: Iterable[int]) -> bool:
+    """Whether a network can take images of such a height and width."""
+    return all(MIN_SIDE <= side <= MAX_SIDE for side in sides)
 
 
 def described(array: torch.Tensor | np.ndarray) -> str:

@@ -9,6 +9,7 @@ import torch
 from pydantic import AfterValidator, Field, FiniteFloat, JsonValue
 from typing_extensions import TypedDict
 
+from secnn.data.splits import MAX_SIDE
 from secnn.files import FileError
 from secnn.network.spec import NetworkSpec
 from secnn.store.forms import Count, Natural, Percent, Settings, open_form, parse
@@ -55,14 +56,10 @@ class Training(TypedDict):
     best_of_size: Content | None
 
 
-MOST_PIXELS = 4096
-"""A side of the images."""
-
-
 def _agreeing(content: Content) -> Content:
     spec, data = content["spec"], content.get("data")
-    if max(spec.image_size) > MOST_PIXELS:
-        raise ValueError(f"spec.image_size: expected at most {MOST_PIXELS} pixels a side")
+    if max(spec.image_size) > MAX_SIDE:
+        raise ValueError(f"spec.image_size: expected at most {MAX_SIDE} pixels a side")
     if data is not None:
         counts = {"class_names": spec.classes, "mean": spec.input_channels}
         for name, count in (counts | {"std": spec.input_channels}).items():

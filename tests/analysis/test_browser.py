@@ -13,6 +13,7 @@ from secnn.analysis import report
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 THEMES = {"light": (255, 255, 255), "dark": (21, 24, 28)}
 WIDTHS = (1400, 390)
+ODD = "<b>$x^2$&"
 POINT = """
 ([place, name, index]) => {
   const chart = document.getElementById(place);
@@ -39,9 +40,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory) -> Path:
-    """A report with every chart."""
+    """A report with every chart, and a criterion of a name that a page could take amiss."""
     out = tmp_path_factory.mktemp("browser") / "study"
-    for i, key in enumerate(write_study(out, SWEEP, reference=config())):
+    configs = [*SWEEP, config(criterion=ODD)]
+    for i, key in enumerate(write_study(out, configs, reference=config())):
         epochs = draw_rungs(i)
         write_trial(out, key, epochs, 70.0)
         grown = epochs.loc[epochs["expansion"].notna(), ["epoch"]]
@@ -95,6 +97,35 @@ def test_the_page_is_drawn_in_both_themes_and_at_both_widths(theme, width, open_
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
     ink = page.locator(".chart .xtitle").first.evaluate("e => getComputedStyle(e).fill")
     assert (min(map(int, re.findall(r"\d+", ink)[:3])) > 128) == (theme == "dark")
+
+
+OVERLAPS = """
+() => [...document.querySelectorAll(".chart")].flatMap((chart) =>
+  ["g.xtick text", "g.ytick text", "g.x2tick text", "g.y2tick text", "g.y3tick text",
+   "text.xtitle, text.x2title", "text.ytitle, text.y2title, text.y3title"].flatMap((kind) => {
+    const texts = [...chart.querySelectorAll(kind)];
+    const boxes = texts.map((text) => text.getBoundingClientRect());
+    return texts.flatMap((text, i) => boxes.slice(0, i).flatMap((other, j) =>
+      boxes[i].left < other.right && other.left < boxes[i].right &&
+      boxes[i].top < other.bottom - 1 && other.top < boxes[i].bottom - 1
+        ? [`${chart.id}: ${text.textContent} over ${texts[j].textContent}`] : []));
+  }))
+"""
+"""Ticks over each other, and titles of axes."""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_text_of_an_axis_lies_over_another(width, open_page):
+    page = open_page(width)
+    page.wait_for_selector("html.ready")
+    assert page.evaluate(OVERLAPS) == []
+
+
+def test_names_are_shown_letter_by_letter(open_page):
+    page = open_page()
+    page.wait_for_selector("html.ready")
+    shown = page.locator("#s0-accuracy-0 .legendtext").all_text_contents()
+    assert ODD in shown
 
 
 def test_pointing_at_a_network_tells_its_name_and_source(open_page):

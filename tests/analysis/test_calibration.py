@@ -121,6 +121,50 @@ def test_every_expansion_is_in_the_figure_whatever_its_sign(lowest: float, scale
     assert "off by orders of magnitude" in " ".join(axes.get_xlabel().split())
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_each_axis_is_as_long_as_its_own_values_and_has_ticks(sign: int):
+    """Predictions are often off by orders of magnitude: what was realised would be a line."""
+    predicted = sign * np.geomspace(0.1, 1e4, 9)
+    points = pd.DataFrame({"predicted_reduction": predicted, "nth": 1, "kind": "AddLayer"})
+    points[calibration.REALISED] = np.geomspace(0.01, 0.08, 9)
+    figure = Figure()
+    axes = figure.subplots()
+    calibration.draw(axes, points)
+    figure.draw_without_rendering()
+    (dots,) = axes.collections
+    pixels = axes.transData.transform(dots.get_offsets())
+    assert (np.ptp(pixels, axis=0) > 0.75 * np.array(axes.bbox.size)).all()
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        marks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+        shown = {place: text.get_text() for place, text in marks if low <= place <= high}
+        assert len(shown) >= 3
+        numbers = [float(text.replace("−", "-")) for text in shown.values()]
+        np.testing.assert_allclose(numbers, list(shown), rtol=1e-4)
+        assert not any(text.get_text() for text in axis.get_minorticklabels())
+
+
+def test_however_many_expansions_there_were_the_legend_is_short(tmp_path: Path):
+    draw_study(tmp_path, trials=2, made=30)
+    figure = calibration.calibration_figure(read_study(tmp_path), calibration.Options())
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert len(texts) == 5
+    assert texts[2:] == ["expansion 1 of a trial", "expansion 30 of a trial", "as predicted"]
+    kinds = draw_study(tmp_path / "again", trials=2, made=30)["kind"].value_counts()
+    assert texts[:2] == [f"channels ({kinds['AddChannels']})", f"a layer ({kinds['AddLayer']})"]
+
+
+def test_without_predictions_there_is_a_word_instead_of_a_figure(tmp_path: Path, capsys):
+    draw_study(tmp_path, trials=1, made=4)
+    for path in (tmp_path / "logs" / "expansions").iterdir():
+        pd.read_parquet(path).assign(predicted_reduction=np.nan).to_parquet(path)
+    assert calibration.main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "1 trial:" in printed and "No figure: " in printed
+    assert not (tmp_path / "analysis").exists()
+
+
 def test_the_script_prints_every_pair_and_writes_the_figure(tmp_path: Path, capsys):
     draw_study(tmp_path, trials=3, made=4)
     assert calibration.main([str(tmp_path)]) == 0

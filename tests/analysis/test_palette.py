@@ -60,11 +60,25 @@ def test_any_two_criteria_are_told_apart(eyes: str):
         assert np.linalg.norm(seen[a] - seen[b]) > 10, (a, b)
 
 
-@pytest.mark.parametrize("ground", ["#ffffff", "#15181c"])
+def contrast(colour: str, ground: str) -> float:
+    pair = sorted((XYZ[1] @ linear(c) for c in (colour, ground)), reverse=True)
+    return (pair[0] + 0.05) / (pair[1] + 0.05)
+
+
+@pytest.mark.parametrize("ground", [palette.LIGHT, palette.DARK])
 def test_colours_stand_out_from_the_ground(ground: str):
-    for colour in (*palette.CRITERIA.values(), *palette.SPARE, palette.PUBLISHED):
-        pair = sorted((XYZ[1] @ linear(c) for c in (colour, ground)), reverse=True)
-        assert (pair[0] + 0.05) / (pair[1] + 0.05) > 2.2, colour
+    own = [palette.criterion_colour(f"mine{i}") for i in range(500)]
+    assert len(set(own)) > 200, "criteria of users have many colours"
+    for colour in (*palette.CRITERIA.values(), *own, palette.PUBLISHED):
+        assert contrast(colour, ground) > 2.2, colour
+        assert palette.contrast(colour, ground) == pytest.approx(contrast(colour, ground), abs=0.01)
+
+
+def test_names_can_be_read_on_white_in_the_colours_of_their_lines():
+    for colour in (*palette.CRITERIA.values(), "#ffffff", "#ffff00"):
+        ink = palette.ink(colour)
+        assert contrast(ink, "#ffffff") > 3.9
+        assert ink == colour or contrast(ink, "#ffffff") < 5, "no darker than it needs to be"
 
 
 def test_every_criterion_of_the_registry_has_a_colour_of_its_own():

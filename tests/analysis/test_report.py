@@ -1,15 +1,11 @@
 """The report stands alone and says what the logs say, of whatever there is."""
 
-import base64
-import gzip
-import io
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from reported_pages import candidates, reported
 from written_studies import (
     PLANNED,
     SWEEP,
@@ -21,88 +17,13 @@ from written_studies import (
     write_trial,
 )
 
-from secnn.analysis import report
 from secnn.analysis.logs import read_study
-from secnn.analysis.page import document, words
+from secnn.analysis.page import (
+    words,
+)
 from secnn.analysis.summary import kept
 
-
-class Page(HTMLParser):
-    """What a page shows, what it refers to, and the charts and tables that it holds."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.shown, self.tags, self.references, self.classes = [], set(), [], []
-        self.packed, self.within = {}, None
-        self.size = path.stat().st_size
-        self.feed(path.read_text(encoding="utf-8"))
-        self.text = " ".join(" ".join(self.shown).split())
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        given = dict(attributes)
-        self.tags.add(tag)
-        self.classes.append(given.get("class"))
-        self.references += [given[k] for k in ("src", "href") if k in given]
-        self.within = given.get("id", "style") if tag in ("script", "style") else None
-
-    def handle_endtag(self, tag: str) -> None:
-        self.within = None
-
-    def handle_data(self, data: str) -> None:
-        if self.within:
-            self.packed[self.within] = data
-        else:
-            self.shown.append(data)
-
-    @property
-    def content(self) -> dict:
-        return json.loads(gzip.decompress(base64.b64decode(self.packed["content"])))
-
-    def csv(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(io.StringIO(self.content["tables"][name]))
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(request, monkeypatch) -> None:
-    """The pictures take most of the time, and are those of test_plots."""
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(document, "picture", lambda draw: None)
-
-
-@pytest.fixture
-def pictures() -> None:
-    """For tests of a page with its pictures."""
-
-
-def reported(*outs: Path) -> Page:
-    name = "report.html" if len(outs) == 1 else "comparison.html"
-    assert report.main([str(out) for out in outs]) == 0
-    return Page(outs[0] / "analysis" / name)
-
-
-def candidates(reason: str) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "epoch": [3, 3, 7],
-            "kind": ["AddLayer", "AddChannels", "AddChannels"],
-            "block": [1, 2, 0],
-            "channels": pd.array([None, 4, 8], "Int64"),
-            "added_parameters": [2336, 628, 1472],
-            "ratio": [1.25, 1.1, np.nan],
-            "chosen": [True, False, True],
-            "reason": reason,
-        }
-    )
-
-
-@pytest.fixture
-def grown(tmp_path: Path) -> Path:
-    """A finished study of rungs, with a sweep and a control."""
-    out = tmp_path / "grown"
-    for i, key in enumerate(write_study(out, SWEEP, reference=config())):
-        write_trial(out, key, draw_rungs(i), 70.0 + i)
-        write_log(out, "expansions", key, candidates("why"))
-    return out
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.mark.usefixtures("pictures")
@@ -191,8 +112,8 @@ def test_networks_are_drawn_at_every_rung(grown: Path):
     page = reported(grown)
     rows = kept(draw_rungs(max(range(3), key=lambda i: len(kept(draw_rungs(i))))))
     for row in rows.itertuples():
-        assert f"{row.parameters:,} · {row.val_accuracy:.1f} %" in page.text
-        assert f"channels {row.channels}, layers 1-2-1" in page.text
+        assert f"{row.parameters:,} parameters · {row.val_accuracy:.1f} %" in page.text
+        assert f"epoch {row.epoch}, channels {row.channels}, layers 1-2-1" in page.text
     assert page.classes.count("new") == len(rows) - 1, "a growing block has one layer"
 
 
@@ -203,7 +124,7 @@ def test_half_finished_studies_with_failed_trials_are_told_as_far_as_they_are(tm
     (tmp_path / "trials" / keys[2]).mkdir(parents=True)
     (tmp_path / "trials" / keys[2] / "ERROR").write_text("TrialDiverged: nan\n")
     page = reported(tmp_path)
-    assert "So far 1 of 6 trials finished, 1 failed." in page.text
+    assert "So far 1 of 6 trials have finished, 1 failed." in page.text
     assert "2 seeds grew" in page.text
     assert f"{keys[2]}: 0 expansions, failed at epoch 0: TrialDiverged: nan" in page.text
     assert f"{keys[3]}: 0 expansions, not started" in page.text
@@ -241,29 +162,35 @@ def test_the_report_has_the_calibration_of_what_was_followed(tmp_path: Path, sco
         write_log(tmp_path, "expansions", key, candidates("why").assign(**realised, **score))
     page = reported(tmp_path)
     assert ("s0-predicted-0" in page.content["charts"]) == scored
-    rho = "+1.00 +1.00 +1.00 +1.00" if scored else "- - - -"
-    assert f"predicted_reduction realised {3 * scored} {rho}" in page.text
+    rho = "+1.00 +1.00 +1.00 +1.00" if scored else "– – – –"
+    assert f"what the loss should fall by what it fell by {3 * scored} {rho}" in page.text
     assert "confounded with training progress" in page.text
 
 
-def test_several_studies_stand_side_by_side(grown: Path, tmp_path: Path):
-    other = tmp_path / "other" / "grown"
-    for i, key in enumerate(write_study(other, SWEEP[:2], name="digits")):
-        write_trial(other, key, draw_rungs(i + 7), 60.0)
-    page = reported(grown, other)
-    assert "2 studies side by side" in page.text
-    assert "grown (1)" in page.text and "grown (2)" in page.text
-    assert "on different data" in page.text
-    lines = [t["name"] for t in page.content["charts"]["studies-accuracy-0"]["data"]]
-    assert {name.split(":")[0] for name in lines} == {"grown (1)", "grown (2)"}
-    assert set(page.csv("studies-accuracy")["study"]) == {"grown (1)", "grown (2)"}
-    assert {"s0-growth-0", "s1-growth-0"} <= set(page.content["charts"])
+def test_seeds_of_which_some_grew_are_counted(tmp_path: Path):
+    keys = write_study(tmp_path, [config(seed=s) for s in range(3)])
+    for i, key in enumerate(keys):
+        rows = draw_rungs(i)
+        write_trial(tmp_path, key, rows if i else rows.assign(parameters=9024, expansion=None))
+    last = [int(draw_rungs(i)["parameters"].iloc[-1]) for i in (1, 2)]
+    assert (
+        f"2 of 3 seeds grew, from 9,024 to {words.span(last)} parameters."
+        in reported(tmp_path).text
+    )
 
 
-def test_the_page_goes_where_it_is_asked_to(grown: Path, tmp_path: Path, capsys):
-    path = tmp_path / "mine" / "page.html"
-    assert report.main([str(grown), "--output", str(path)]) == 0
-    assert path.exists() and not (grown / "analysis").exists()
-    assert report.main([str(grown), str(tmp_path / "missing")]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "missing" in error
+def test_a_control_that_is_as_good_is_not_above_or_below(tmp_path: Path):
+    configs = [config(criterion=c, seed=s) for c in ("natural", "never") for s in range(2)]
+    for key in write_study(tmp_path, configs, reference=configs[0]):
+        write_trial(tmp_path, key, draw_rungs(0), 70.0)
+    text = reported(tmp_path).text
+    assert "Of the same 2 seeds, the reference's best network is as good as that of never." in text
+    assert "0.0 points" not in text
+
+
+def test_where_sizes_are_not_finished_the_page_says_what_counts(tmp_path: Path):
+    for i, key in enumerate(write_study(tmp_path, SWEEP, reference=config())):
+        write_trial(tmp_path, key, draw_epochs(PLANNED, i), 70.0)
+    text = reported(tmp_path).text
+    assert "A dot is the best epoch of a size" in text and "a finished network" not in text
+    assert "At each size it rises" not in text and "learning rate" not in text

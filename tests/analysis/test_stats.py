@@ -128,6 +128,29 @@ def test_censored_trials_raise_the_median_and_never_the_mean(seed: int):
         assert found.cost.mean <= true.mean()
 
 
+def kaplan_meier(times: list[tuple[float, bool]]) -> float:
+    """The first time at which at most half survive: the product over events of 1 − deaths/at
+    risk."""
+    alive = 1.0
+    for time in sorted({t for t, event in times if event}):
+        risk = sum(t >= time for t, _ in times)
+        alive *= 1 - sum(t == time and event for t, event in times) / risk
+        if alive <= 0.5 + 1e-12:
+            return time
+    return np.inf
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_median_is_that_of_kaplan_and_meier_wherever_trials_are_censored(seed: int):
+    rng = np.random.default_rng(seed)
+    times = [(int(rng.integers(1, 7)), bool(rng.random() < 0.6)) for _ in range(rng.integers(1, 9))]
+    costs = [t if event else None for t, event in times]
+    limits = [t + int(event * rng.integers(3)) for t, event in times]
+    found = stats.reached(costs, limits)
+    assert found.median == kaplan_meier(times)
+    assert found.tried == max(t for t, _ in times)
+
+
 def test_a_trial_without_a_network_tells_nothing():
     assert stats.reached([10, None, None], [20, 30, None]).cost.n == 3
     assert stats.reached([10, None, None], [20, 30, None]).median == 10

@@ -108,7 +108,10 @@ def test_every_layout_and_type_of_an_array_is_the_same_image(channels):
         (np.zeros(8, np.uint8), "got 8"),
         (np.zeros((0, 8, 8)), "got 0×8×8"),
         (np.float64(3), "got"),
-        ("a.png", "expected an image or an array, got str"),
+        ("a.png", "cannot be read (No such file or directory)"),
+        (torch.zeros(3, 8, 8).to_sparse(), "not a plain tensor"),
+        (torch.zeros(3, 8, 8, device="meta"), "not a plain tensor"),
+        (3, "expected an image or an array, got int"),
         ([[0]], "expected an image or an array, got list"),
         (None, "the image is missing (null)"),
     ],
@@ -127,6 +130,22 @@ def test_a_too_small_image_is_refused(tmp_path):
     assert "row 0: image is RGB 20×7" in refusal(file)
 
 
+@pytest.mark.parametrize("size", [(8, 4097), (4097, 8)])
+def test_a_too_large_image_is_refused_as_its_checkpoints_would_be(tmp_path, size):
+    file = write_parquet(tmp_path / "large.parquet", blobs(10, size=size), alternating(10))
+    assert "expected 8 to 4096 pixels a side; resize=32 (--resize 32)" in refusal(file)
+    assert load_dataset(file, resize=8).image_shape == (3, 8, 8)
+
+
+def test_a_large_photograph_warns_of_nothing(tmp_path):
+    """Pillow does, from 89 million pixels on."""
+    large = io.BytesIO()
+    Image.new("1", (11000, 9000)).save(large, "PNG")
+    encoded = [large.getvalue(), *blobs(9)]
+    file = write_parquet(tmp_path / "large.parquet", encoded, alternating(10))
+    assert load_dataset(file, resize=8).image_shape == (3, 8, 8)
+
+
 def test_images_of_several_sizes_are_refused_unless_resized(tmp_path):
     sizes = ((32, 32), (40, 64), (64, 33), (16, 16))
     encoded = [encode(pictures(1, size=sizes[i % 4])[0]) for i in range(20)]
@@ -137,8 +156,8 @@ def test_images_of_several_sizes_are_refused_unless_resized(tmp_path):
     assert data.source == (
         f"Parquet: {file}, scaled to 32 pixels on the shorter side and cut to 32×32"
     )
-    for side in (7, 0, -1, True, 32.0, "32"):
-        assert "expected a whole number of pixels of at least 8" in refusal(file, resize=side)
+    for side in (7, 0, -1, True, 32.0, "32", 4097, 10**9):
+        assert "expected a whole number of pixels from 8 to 4096" in refusal(file, resize=side)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -113,11 +113,13 @@ def test_other_files_and_folders_are_counted_and_named(class_folders):
         (class_folders / "train" / "ant" / f"note{i}.txt").write_text("not an image")
     os.mkfifo(class_folders / "train" / "ant" / "pipe.png")
     (class_folders / "extra").mkdir()
+    (class_folders / "README.md").write_text("no image either, and in no split")
+    (class_folders / "preview").write_bytes(blobs(1)[0])
     data = load_dataset(class_folders)
     assert data.fingerprint == expected
     assert data.notice == (
-        "6 files left out (not images in a class folder): train/labels.csv, "
-        "train/ant/note0.txt, train/ant/note1.txt and 3 more. "
+        "7 files left out (not in a class folder, or no images of a known format): "
+        "train/labels.csv, train/ant/note0.txt, train/ant/note1.txt and 4 more. "
         "1 folder left out (not named after a split): extra/."
     )
 
@@ -144,6 +146,16 @@ def test_a_link_to_nothing_is_named_and_one_that_leads_back_is_not_followed(clas
     link = class_folders / "train" / "ant" / "gone.png"
     link.symlink_to(class_folders / "nothing.png")
     assert refusal(class_folders).startswith(f"{link}: cannot be read (No such file")
+
+
+def test_names_that_are_not_utf8_become_text(tmp_path):
+    """What tells of them, JSON and Parquet, is UTF-8."""
+    folder = tmp_path / os.fsdecode(b"pets\xfe")
+    write_classes(folder, "train", "test", classes=(os.fsdecode(b"\xff"), "花 の種", "e\u0301"))
+    data = load_dataset(folder)
+    assert data.class_names == ("e\u0301", "花 の種", r"\udcff")
+    assert data.name == r"pets\udcfe"
+    "".join((data.name, data.source, *data.class_names)).encode("utf-8")
 
 
 def test_folders_must_agree_on_classes_and_hold_images(class_folders):

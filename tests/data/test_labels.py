@@ -3,7 +3,8 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from pictures import alternating, blobs, refusal, write_parquet
+import torch
+from pictures import alternating, blobs, pictures, refusal, write_parquet
 
 from secnn.data import load_dataset
 
@@ -79,3 +80,21 @@ def test_labels_from_one_and_beyond_64_bits_are_refused(tmp_path):
     assert "row 1: label 2 is outside 0..1 (2 classes): without class names" in refusal(file)
     write_parquet(file, blobs(2), np.array([0, 2**64 - 1], np.uint64).tolist(), None, kind="uint64")
     assert f"row 1: label {2**64 - 1} is outside" in refusal(file)
+
+
+def test_names_as_labels_need_different_class_names(tmp_path):
+    """Of integers each has its own class, however that is called."""
+    file = write_parquet(tmp_path / "a.parquet", blobs(20), alternating(20), ("crane", "crane"))
+    assert load_dataset(file).classes == 2
+    names = pa.array(["crane", "crane"] * 10)
+    write_parquet(file, blobs(20), names, ("crane", "crane"))
+    assert "expected different ones, as labels are names, got 'crane' twice" in refusal(file)
+
+
+def test_missing_numbers_are_told_as_such():
+    images = pictures(4)
+    for nothing in (float("nan"), np.float32("nan"), torch.tensor(float("nan"))):
+        message = refusal({"train": (images, [0, nothing, 0, 1]), "test": (images, [0, 1, 0, 1])})
+        assert message == "train image 1: the label is missing (NaN)"
+    message = refusal({"train": (images, [0, [1, 0], 0, 1]), "test": (images, [0, 1, 0, 1])})
+    assert message.startswith("train image 1: the label is of type list, expected an integer")

@@ -63,6 +63,10 @@ def test_a_validation_split_has_several_names(tmp_path, name):
         "data/train_full.parquet",
         "partial-train/0000.parquet",
         "train/deep/0000.parquet",
+        "train-00001-of-00002.PARQUET",
+        "train (1).parquet",
+        "test.pq",
+        "train.parquet/part-0.snappy.parquet",
     ],
 )
 def test_files_of_other_splits_are_named_and_not_read(tmp_path, other):
@@ -112,6 +116,25 @@ def test_missing_shards_are_told(tmp_path):
     assert load_dataset(tmp_path).notice == "The train split has 1 of its 3 files."
 
 
+@pytest.mark.parametrize(
+    ("indices", "total", "is_series"),
+    [
+        ((0, 1), 2, True),
+        ((1, 2), 2, True),
+        ((0, 2), 2, False),
+        ((2, 3), 2, False),
+        ((0, 1), 1, False),
+    ],
+)
+def test_shards_are_counted_from_0_or_from_1(tmp_path, indices, total, is_series):
+    files = [f"train-{index:05}-of-{total:05}.parquet" for index in indices]
+    write_splits(tmp_path, *files, "test.parquet")
+    if is_series:
+        assert load_dataset(tmp_path).notice is None
+    else:
+        assert "the files of the train split are of several series" in refusal(tmp_path)
+
+
 def test_several_data_sets_in_a_folder_are_a_choice(tmp_path):
     for name in ("cifar10", "cifar100"):
         write_splits(tmp_path / name, "train-0.parquet", "test-0.parquet")
@@ -124,6 +147,10 @@ def test_several_data_sets_in_a_folder_are_a_choice(tmp_path):
 def test_a_folder_without_a_split_of_the_usual_names_lists_what_is_there(tmp_path):
     write_splits(tmp_path, "training.parquet", "test.parquet")
     assert "(test.parquet, training.parquet match no split)" in refusal(tmp_path)
+    write_splits(tmp_path / "upper", "train.PARQUET", "test.PARQUET")
+    assert "(test.PARQUET, train.PARQUET match no split)" in refusal(tmp_path / "upper")
+    write_classes(tmp_path / "classes", "Train", "Test")
+    assert "(Test/, Train/ match no split)" in refusal(tmp_path / "classes")
     write_splits(tmp_path, "train.parquet")
     (tmp_path / "test.parquet").unlink()
     assert "none for the test split" in refusal(tmp_path)
@@ -131,7 +158,7 @@ def test_a_folder_without_a_split_of_the_usual_names_lists_what_is_there(tmp_pat
 
 def test_shards_are_read_in_the_order_of_their_names(tmp_path):
     for i in (10, 9, 0):
-        write_parquet(tmp_path / f"train-{i:05}-of-00003.parquet", blobs(2, seed=i), [0, 1])
+        write_parquet(tmp_path / f"train-{i:05}-of-00011.parquet", blobs(2, seed=i), [0, 1])
     write_parquet(tmp_path / "test.parquet", blobs(2), alternating(2))
     data = load_dataset(tmp_path, validation="test")
     singles = []

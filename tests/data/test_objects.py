@@ -1,5 +1,7 @@
 """Data sets from Python: the same images and labels in any form are the same data."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -228,3 +230,13 @@ def test_arrays_have_no_columns():
     assert refusal(arrays()["train"], label_column="y") == (
         "label_column='y': there are no columns in arrays"
     )
+
+
+def test_strings_are_paths(written, tmp_path):
+    paths = {}
+    for split, images in IMAGES.items():
+        paths[split] = [str(tmp_path / f"{split}{i}.png") for i in range(len(images))]
+        for path, image in zip(paths[split], images, strict=True):
+            Path(path).write_bytes(encode(image))
+    data = load_dataset({split: (paths[split], LABELS[split]) for split in IMAGES})
+    assert same_data(data, written)

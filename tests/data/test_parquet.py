@@ -92,6 +92,27 @@ def test_the_label_column_is_the_usual_or_the_only_usual_one_or_asked_for(tmp_pa
     assert load_dataset(file).classes == 5
 
 
+def test_two_columns_of_images_are_a_choice(tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", blobs(20), alternating(20))
+    first = load_dataset(file).fingerprint
+    other = write_parquet(tmp_path / "b.parquet", blobs(20, seed=1), alternating(20))
+    both = pq.read_table(file).append_column("image", pq.read_table(other)["img"])
+    pq.write_table(both, file)
+    assert "img and image could each be the image: choose one by image_column" in refusal(file)
+    assert load_dataset(file, image_column="img").fingerprint == first
+    expected = load_dataset(other).fingerprint
+    assert load_dataset(file, image_column="image").fingerprint == expected
+
+
+def test_many_and_long_columns_are_told_shortly(tmp_path):
+    columns = {f"x{i}": [{f"y{k}": 1 for k in range(50)}] for i in range(500)}
+    file = tmp_path / "wide.parquet"
+    pq.write_table(pa.table(columns), file)
+    assert "and 480 more; image_column" in refusal(file)
+    assert len(refusal(file)) < 2500
+    assert "expected a column '' of encoded images" in refusal(file, image_column="")
+
+
 def test_class_names_are_those_of_the_column_that_is_used(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", blobs(20), alternating(20), label="kind")
     assert load_dataset(file, label_column="kind").class_names == ("cat", "dog")

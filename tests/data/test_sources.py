@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import alternating, assert_sound, refusal
+from pictures import alternating, assert_sound, refusal, write_classes
 
 from secnn.data import DATASETS, load_dataset, sources
 from secnn.data.splits import Splits
@@ -136,6 +136,15 @@ def test_an_unknown_name_lists_names_and_layouts(tmp_path):
     assert "neither a data set nor a path" in refusal(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("name", ["", " ", "~nobody-is-called-so/x", "a\0b", "a" * 5000])
+def test_what_can_be_no_path_is_refused_shortly(name, tmp_path, monkeypatch):
+    """Also where this folder itself is a data set: an empty name is one that nobody set."""
+    monkeypatch.chdir(write_classes(tmp_path, "train", "test"))
+    message = refusal(name)
+    assert "is neither a data set nor a path" in message and len(message) < 700
+    assert load_dataset(".").classes == 3
+
+
 def test_a_path_is_never_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "neither a data set nor a path" in refusal(Path("digits"))
@@ -157,7 +166,7 @@ def unsound() -> dict[str, tuple]:
     return {
         "floats": (images.float(), labels, "got float32 40×1×8×8"),
         "no channels": (images[:, 0], labels, "got uint8 40×8×8"),
-        "small": (images[..., :7], labels, "at least 8×8"),
+        "small": (images[..., :7], labels, "8 to 4096 pixels a side"),
         "other size": (images.repeat(1, 1, 1, 2), labels, "must have one size"),
         "fewer labels": (images, labels[1:], "for each of 40 images, got int64 39"),
         "other labels": (images, labels.int(), "got int32 40"),

@@ -53,9 +53,10 @@ def test_validation_on_the_test_split_trains_on_everything(folder):
 
 
 def test_bad_arguments_are_named(folder):
-    for fraction in (0, 1, -0.1, float("nan")):
+    for fraction in (0, 1, -0.1, float("nan"), "0.1", None):
         assert "validation_fraction=" in refusal(folder, validation_fraction=fraction)
     assert "held-out, file, test" in refusal(folder, validation="train")
-    assert "split_seed=-1" in refusal(folder, split_seed=-1)
+    for seed in (-1, 1.5, "1", None):
+        assert f"split_seed={seed!r}" in refusal(folder, split_seed=seed)
     assert "no validation split" in refusal(folder, validation="file")
     assert "takes none" in refusal(folder, validation_fraction=0.001)

@@ -133,13 +133,31 @@ def test_a_bar_for_each_trial_that_runs_and_one_for_the_study(bars):
     assert "epoch 1/30" in second and "rung" not in second and "None" not in second
 
 
-def test_bars_fit_a_narrow_terminal(bars):
-    key = "criterion=balanced,tau=0.5,lam=1e-06,seed=10"
-    told, shown, _ = bars({key: 100}, width=80)
-    told.on_trial_result(0, [], trial(key), result(100, 6000, rung=12, parameters=43_514))
-    assert all(len(line) <= 80 for line in shown())
-    assert len(shown()) == 2
-    assert shown()[1].startswith("balanced") and "43,514" in shown()[1]
+@pytest.mark.parametrize("follow", [0, 6])
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 120])
+def test_bars_fit_every_terminal_and_tell_seeds_apart(bars, width: int, follow: int):
+    keys = [f"criterion=balanced,tau=0.5,lam=1e-06,seed={seed}" for seed in range(3)]
+    told, shown, _ = bars(dict.fromkeys(keys, 300), width=width, follow=follow)
+    for key in keys:
+        told.on_trial_result(0, [], trial(key), result(234, 6000, rung=12, parameters=43_514))
+    assert all(len(line) <= width for line in shown())
+    assert len(shown()) == 4
+    for seed, line in enumerate(shown()[1:]):
+        name, numbers = line.split()[0], line.split(maxsplit=1)[1]
+        assert name.startswith("bal") and name.endswith(f"seed={seed}")
+        for number in ("234/300", "rung 12", "43,514", "40.0 %", "110.0 h"):
+            assert number in numbers
+    assert ("left" in shown()[1]) == (width >= 80)
+
+
+@pytest.mark.parametrize("room", range(8, 40))
+def test_a_name_that_is_too_long_keeps_its_ends(room: int):
+    name = "balanced,tau=0.5,lam=1e-06,seed=10"
+    found = progress.fitted(name, room)
+    assert len(found) == min(room, len(name))
+    head, _, tail = found.partition("…")
+    assert name.startswith(head) and name.endswith(tail)
+    assert found == name or len(tail) > len(head)
 
 
 def test_a_trial_that_is_over_leaves_a_line_and_no_bar(bars):
