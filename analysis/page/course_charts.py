@@ -46,7 +46,8 @@ def growth_csv(study: Study) -> pd.DataFrame:
         for t in study.trials
         if len(t.epochs)
     ]
-    return pd.concat(tables, ignore_index=True)[["setting", "trial", *columns]]
+    rows = pd.concat(tables, ignore_index=True)[["setting", "trial", *columns]]
+    return rows.round({"val_accuracy": 4, LEARNING_RATE: 8})
 
 
 def growth(study: Study) -> dict:

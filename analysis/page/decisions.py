@@ -38,7 +38,7 @@ COLUMNS = {
     ),
 }
 """Of a candidate in `logs/expansions`, as far as it is there: what it is called, and what it is."""
-MOST_ROWS = 4000
+MOST_ROWS = 3000
 """Candidates that a page shows; those of further trials stay in the logs."""
 
 

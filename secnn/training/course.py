@@ -73,4 +73,7 @@ def _next(
         network.n_parameters,
         network.spec,
     )
-    return CRITERIA.find(config.criterion)(config).decide(growth).expansion
+    try:
+        return CRITERIA.find(config.criterion)(config).decide(growth).expansion
+    except Exception:  # A criterion of one's own may fail; its trial tells how.
+        return None

@@ -48,7 +48,7 @@ def test_the_terminal_tells_what_runs_and_what_came_of_it(study):
     assert "-> AddLayer" in shown
     assert "6 of 6 trials are done" in shown
     assert "6 trials to run" in shown
-    told = rf"About \d+ minutes? left at the sizes that the networks have now, {CORES} at"
+    told = rf"About \d+ minutes? left at the sizes to be expected, {CORES} at"
     assert len(re.findall(told, shown)) == 1
 
 
