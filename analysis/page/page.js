@@ -21,9 +21,10 @@
     const font = { family: getComputedStyle(document.body).fontFamily, color: colour("--ink"), size: narrow() ? 11 : 13 };
     const own = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font };
     own.hoverlabel = { bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: colour("--ink"), size: 12 }, align: "left" };
-    // On a phone the legend takes a line an entry.
+    // On a phone the legend takes a line an entry, elsewhere a line four or so.
     const entries = data.filter((trace) => trace.showlegend !== false).length;
-    own.height = narrow() ? 0.75 * (layout.height || 480) + 18 * entries : layout.height || 540;
+    const high = layout.height || (narrow() ? 480 : 520);
+    own.height = narrow() ? 0.75 * high + 18 * entries : high + 18 * Math.ceil(entries / 4);
     // A finger that moves over a chart scrolls the page.
     own.dragmode = touched ? false : "zoom";
     const result = { ...structuredClone(layout), ...own };
@@ -34,7 +35,8 @@
     return result;
   }
 
-  const options = { responsive: true, displayModeBar: false };
+  // Of one tap Plotly counts two clicks, and would change the axes.
+  const options = { responsive: true, displayModeBar: false, doubleClick: touched ? false : "reset" };
   const shown = new Map(); // Place → the chart that is drawn there.
   let charts;
 

@@ -139,6 +139,21 @@ def test_pointing_at_a_network_tells_its_name_and_source(open_page):
     assert "arXiv:2401.05686" in told
 
 
+def test_a_tap_tells_and_leaves_the_axes_as_they_are(open_page):
+    """Plotly counts two clicks of a tap, of which it would make a change of the axes."""
+    page = open_page(390, is_mobile=True, has_touch=True)
+    page.wait_for_selector("html.ready")
+    page.locator("#s0-accuracy-0 .nsewdrag").scroll_into_view_if_needed()
+    read = "[...document.getElementById('s0-accuracy-0').layout.xaxis.range]"
+    before = page.evaluate(read)
+    for _ in range(2):
+        page.touchscreen.tap(*page.evaluate(POINT, ["s0-accuracy-0", "the paper", 0]))
+        page.wait_for_selector(".hoverlayer .hovertext")
+        page.wait_for_timeout(400)  # A second click would count until then.
+        assert "9,024 parameters" in page.locator("#s0-accuracy-0 .hoverlayer").text_content()
+        assert page.evaluate(read) == before
+
+
 def test_the_axis_can_be_switched_and_data_is_a_click_away(open_page):
     page = open_page()
     page.wait_for_selector("html.ready")
