@@ -25,6 +25,13 @@ will take here.
 SEEDS, COUNT = whole(1, 10**4), whole(1, 10**6)
 
 
+def folder(text: str) -> Path:
+    """For argparse: an empty name is a variable that nobody set, not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got an empty name")
+    return Path(text)
+
+
 def parser() -> Parser:
     """The options, in groups, with the choices that the registries hold now."""
     top = Parser(
@@ -144,7 +151,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 def _add_place(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--out", type=Path, metavar="DIR", help="results folder (runs/PRESET-DATASET)"
+        "--out", type=folder, metavar="DIR", help="results folder (runs/PRESET-DATASET)"
     )
     group.add_argument("--address", metavar="ADDR", help="Ray cluster to use, e.g. auto")
     group.add_argument(

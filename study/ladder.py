@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The options."""
-    top = Parser("ladder", description=f"{__doc__.rstrip('.')}, smallest first.")
+    top = Parser("ladder", description="The networks that were kept, smallest first.")
     add_folder(top)
     top.add_argument("--max-parameters", type=whole(1), metavar="N", help="show no larger ones")
     top.add_argument("--max-flops", type=whole(1), metavar="N", help="of one image; likewise")

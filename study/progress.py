@@ -201,6 +201,7 @@ class Bars(Reporter):
             left=self._told(left),
         )
         self._update()
+        self.bars.refresh()  # An epoch may be over before the next picture's turn.
 
     def close(self, key: str) -> None:
         if key in self.tasks:

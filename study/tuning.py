@@ -9,6 +9,7 @@ import socket
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import chdir
 from pathlib import Path
 
 # Tune's own CSV, JSON and TensorBoard files would repeat what the Parquet logs hold.
@@ -19,6 +20,7 @@ import ray
 from ray import tune
 from ray.tune import CLIReporter, FailureConfig, RunConfig, TuneConfig
 
+import secnn
 from secnn import plugins
 from secnn.data.dataset import ImageData
 from secnn.study import forecast, interrupts, machine, worker
@@ -92,10 +94,20 @@ def join(address: str, imports: Sequence[str]) -> None:
     elif imports:
         options["runtime_env"] = {"py_modules": shipped(imports)}
     try:
-        ray.init(address=address, **options)
+        with chdir(workplace()):
+            ray.init(address=address, **options)
     except SystemExit:  # By the handler of SIGTERM that Ray installs first of all.
         interrupts.leave()
     interrupts.leave_at_once()
+
+
+def workplace() -> Path:
+    """Where Ray shall start. Its workers import from there first of all: in the user's folder, a
+    `random.py` or a `study/` of theirs would end them."""
+    here, paths = Path.cwd(), os.environ.get("PYTHONPATH")
+    if paths:  # Relative ones mean this folder.
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
+    return here if Path(secnn.__file__).parents[1] == here else Path(here.anchor)
 
 
 def shipped(imports: Sequence[str]) -> list[str]:

@@ -196,3 +196,39 @@ sys.exit(secnn.study.run.main({arguments}))
     error = one_line(as_another(code, HOME=str(tmp_path), TMPDIR="/tmp", RAY_TMPDIR="/tmp"))
     assert "ulimit -u: expected room for" in error or "/tmp/ray of user" in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("paths", [None, "."])
+def test_files_of_the_users_folder_are_no_modules_of_the_workers(paths, tmp_path):
+    """A relative PYTHONPATH, here the project's root, still means what it did."""
+    here = ROOT if paths else tmp_path
+    for name in ("random", "ray", "secnn", "study", "analysis", "types"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('not this {name}')")
+    run = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "study/run.py"),
+            *STUDY,
+            "--tau",
+            "--lam",
+            "--out",
+            tmp_path / "o",
+        ],
+        cwd=here,
+        env=os.environ | ({"PYTHONPATH": paths} if paths else {}),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+
+
+def test_ray_starts_in_the_folder_only_where_secnn_is_there(tmp_path, monkeypatch):
+    from secnn.study.tuning import workplace
+
+    monkeypatch.chdir(ROOT)
+    assert workplace() == ROOT
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"own:{ROOT}:")
+    assert workplace() == Path("/")
+    assert os.environ["PYTHONPATH"] == f"{tmp_path / 'own'}:{ROOT}:{tmp_path}"

@@ -27,7 +27,10 @@ def in_terminal(*arguments: object, interrupt_at: str | None = None) -> tuple[in
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
     line = [sys.executable, "-m", "secnn", "run", *map(str, arguments)]
     ends = {"stdin": follower, "stdout": follower, "stderr": follower}
-    environment = os.environ | {"TERM": "xterm", "NO_COLOR": "1"}
+    # pytest-xdist tells its workers of a terminal of its own.
+    sizes = {"COLUMNS", "LINES"}
+    environment = {name: value for name, value in os.environ.items() if name not in sizes}
+    environment |= {"TERM": "xterm", "NO_COLOR": "1"}
     shown, sent = b"", False
     with subprocess.Popen(line, cwd=ROOT, env=environment, start_new_session=True, **ends) as run:
         os.close(follower)
