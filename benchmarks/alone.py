@@ -23,32 +23,27 @@ from accuracy import interval
 from arms import train
 
 from secnn import TrialConfig, load_dataset
-from secnn.analysis.logs import read_log
+from secnn.analysis.logs import Trial, read_log, read_study
+from secnn.analysis.summary import ladder
 from secnn.kernels.memory import keep_freed_memory
-from secnn.study.store import TrialStore, read_study
+from secnn.study import store
 
 RESULTS = Path(__file__).with_suffix(".csv")
 
 
-def references(out: Path, seeds: list[int]) -> dict[str, TrialConfig]:
-    """The trials that grow at the reference's settings."""
+def references(out: Path, seeds: list[int]) -> list[Trial]:
+    """The trials at the reference's settings."""
     study = read_study(out)
-    configs = {key: TrialConfig.from_dict(fields) for key, fields in study["trials"].items()}
-    first = next(iter(configs.values()))
-    return {
-        k: c for k, c in configs.items() if replace(c, seed=first.seed) == first and c.seed in seeds
-    }
+    return [trial for trial in study.settings[study.reference] if trial.seed in seeds]
 
 
-def rungs(out: Path, key: str) -> pd.DataFrame:
-    """The last epoch of every finished rung, with `spent`, the trial's FLOPs for an image each
-    epoch until then."""
-    log = read_log(out, "epochs", key).sort_values("epoch")
-    log["spent"] = log["flops"].cumsum()
-    ends = log.groupby("rung").last().reset_index()
-    finished = ends["rung"] < ends["rung"].max()
-    done = log["epoch"].max() == int(read_study(out)["trials"][key]["epochs"])
-    return ends[finished | done]
+def rungs(trial: Trial) -> pd.DataFrame:
+    """Its ladder, with `spent`, the trial's FLOPs for an image each epoch until then."""
+    return ladder(trial).assign(spent=trial.epochs["flops"].cumsum())
+
+
+def settings(out: Path, key: str) -> TrialConfig:
+    return TrialConfig.from_dict(store.read_study(out)["trials"][key])
 
 
 def alone(config: TrialConfig, rung: pd.Series) -> TrialConfig:
@@ -62,37 +57,36 @@ def alone(config: TrialConfig, rung: pd.Series) -> TrialConfig:
     )
 
 
-def store(out: Path, key: str, parameters: int) -> TrialStore:
-    return TrialStore(Path("runs/alone") / out.name, f"{key},size={parameters}", {"trial": key})
+def there(out: Path, key: str, parameters: int) -> store.TrialStore:
+    """Where the files of the trial of one size are."""
+    name = f"{key},size={parameters}"
+    return store.TrialStore(Path("runs/alone") / out.name, name, {"trial": key})
 
 
 def run(asked: argparse.Namespace) -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     data = load_dataset(asked.dataset)
-    for key, config in references(asked.out, asked.seeds).items():
-        for _, rung in rungs(asked.out, key).iterrows():
+    for trial in references(asked.out, asked.seeds):
+        config = settings(asked.out, trial.key)
+        for _, rung in rungs(trial).iterrows():
             if not asked.sizes or rung["parameters"] in asked.sizes:
-                train(alone(config, rung), data, store(asked.out, key, rung["parameters"]))
+                train(alone(config, rung), data, there(asked.out, trial.key, rung["parameters"]))
 
 
 def gather(out: Path, seeds: list[int]) -> pd.DataFrame:
     """A row for each size that was trained alone, which then are in `RESULTS` too."""
     known = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
-    for key, config in references(out, seeds).items():
-        for _, rung in rungs(out, key).iterrows():
-            there = store(out, key, rung["parameters"])
-            if there.done:
-                last = read_log(there.out, "epochs", there.key).iloc[-1]
-                row = {
-                    "study": out.name,
-                    "seed": config.seed,
-                    **rung[["parameters", "flops", "epoch"]],
-                }
-                row |= {"spent": rung["spent"], "grown": rung["val_accuracy"]}
-                known.append(
-                    pd.DataFrame([row | {"epochs": last["epoch"], "alone": last["val_accuracy"]}])
-                )
+    for trial in references(out, seeds):
+        for _, rung in rungs(trial).iterrows():
+            files = there(out, trial.key, rung["parameters"])
+            if files.done:
+                last = read_log(files.out, "epochs", files.key).iloc[-1]
+                row = {"study": out.name, "seed": trial.seed}
+                row |= dict(rung[["parameters", "flops", "epoch", "spent"]])
+                row |= {"grown": rung["val_accuracy"]}
+                row |= {"epochs": last["epoch"], "alone": last["val_accuracy"]}
+                known.append(pd.DataFrame([row]))
     if not known:
         sys.exit(f"no size of {out} was trained alone yet: alone.py run {out} DATASET")
     rows = pd.concat(known, ignore_index=True)

@@ -6,12 +6,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from secnn.data.dataset import ImageData
 from secnn.files import as_text
 from secnn.growth.consideration import affordable, can_grow, channel_step, grows
-from secnn.network.network import SECNN, count_flops
+from secnn.network.network import SECNN, count_flops, outline
 from secnn.store import checkpoint
 from secnn.study import retrain
 from secnn.study.grid import plan
@@ -104,12 +102,11 @@ def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:
 
 
 def started(config: TrialConfig, data: ImageData) -> SECNN | None:
-    """The starting network without its numbers, which could take all memory; None if it would have
-    more than PyTorch can count."""
+    """The starting network without its numbers; None if it would have more than PyTorch can
+    count."""
     spec = config.start(data.image_shape, data.classes)
     try:
-        with torch.device("meta"):
-            return SECNN(spec)
+        return outline(spec)
     except RuntimeError:  # An overflow: the sizes are those of a checked spec.
         return None
 

@@ -13,7 +13,7 @@ import torch
 
 from secnn.data.dataset import ImageData
 from secnn.files import FileError
-from secnn.network.network import SECNN, count_flops
+from secnn.network.network import SECNN, count_flops, outline
 from secnn.network.spec import NetworkSpec
 from secnn.store.record import EpochRecord, read
 from secnn.training.config import TrialConfig
@@ -28,12 +28,14 @@ def costs_of(
     study: dict, keys: Iterable[str], data: ImageData, threads: int | None
 ) -> dict[str, list[float]]:
     """For each of the trials `keys` what its epochs cost: `seconds` on as many threads of this
-    machine, or, with None, FLOPs."""
+    machine, or, with None, FLOPs. Seeds, thresholds and penalties do not change it."""
 
+    @functools.cache
     def cost(config: TrialConfig) -> list[float]:
         return flops(config, data) if threads is None else seconds(config, data, threads)
 
-    return {key: cost(TrialConfig.from_dict(study["trials"][key])) for key in keys}
+    configs = {key: TrialConfig.from_dict(study["trials"][key]) for key in keys}
+    return {k: cost(dataclasses.replace(c, seed=0, tau=1.0, lam=0.0)) for k, c in configs.items()}
 
 
 def trained(out: Path, key: str) -> int:
@@ -46,13 +48,14 @@ def trained(out: Path, key: str) -> int:
 
 def flops(config: TrialConfig, data: ImageData) -> list[float]:
     """For each epoch of a trial the FLOPs an image of its network, see `course`."""
-    return [float(_flops(spec)) for spec in _course(config, data)]
+    return [float(_flops(spec)) for spec in course(config, data.image_shape, data.classes)]
 
 
 def seconds(config: TrialConfig, data: ImageData, threads: int) -> list[float]:
     """For each epoch of a trial what training and evaluating take on this machine's CPU: steps of
     the first, a middle and the last network are timed, the others lie between by their FLOPs."""
-    shapes = list(dict.fromkeys(_course(config, data)))
+    whole = course(config, data.image_shape, data.classes)
+    shapes = list(dict.fromkeys(whole))
     timed: dict[int, float] = {}
     for spec in (shapes[0], shapes[len(shapes) // 2], shapes[-1]):
         cost, last = _flops(spec), max(timed, default=0)
@@ -61,7 +64,7 @@ def seconds(config: TrialConfig, data: ImageData, threads: int) -> list[float]:
     steps = len(data.train_images) / config.batch_size
     # A forward pass is a third of a step.
     steps += len(data.validation_images) / config.batch_size / 3
-    return [steps * _between(timed, cost) for cost in flops(config, data)]
+    return [steps * _between(timed, cost) for cost in map(_flops, whole)]
 
 
 def _between(timed: dict[int, float], cost: float) -> float:
@@ -71,22 +74,8 @@ def _between(timed: dict[int, float], cost: float) -> float:
 
 
 @functools.cache
-def _shapes(
-    config: TrialConfig, image_shape: tuple[int, int, int], classes: int
-) -> list[NetworkSpec]:
-    return course(config, image_shape, classes)
-
-
-def _course(config: TrialConfig, data: ImageData) -> list[NetworkSpec]:
-    """The same for all seeds, thresholds and penalties."""
-    config = dataclasses.replace(config, seed=0, tau=1.0, lam=0.0)
-    return _shapes(config, data.image_shape, data.classes)
-
-
-@functools.cache
 def _flops(spec: NetworkSpec) -> int:
-    with torch.device("meta"):
-        return count_flops(SECNN(spec))
+    return count_flops(outline(spec))
 
 
 def _step_seconds(spec: NetworkSpec, config: TrialConfig, data: ImageData, threads: int) -> float:

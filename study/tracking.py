@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # Ray takes seconds to import.
@@ -85,29 +85,24 @@ def trackers(asked: argparse.Namespace, out: Path) -> list[Callback]:
 
         found.append(TBXLoggerCallback())
     if asked.wandb:
-        found.append(_wandb(asked.wandb, out))
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        given = {"project": asked.wandb, "group": out.name, "dir": str(out)}
+        found.append(_telling("wandb", WandbLoggerCallback)(**given))
     if asked.mlflow:
-        found.append(_mlflow(asked.mlflow, out))
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        given = {"tracking_uri": asked.mlflow, "experiment_name": out.name}
+        found.append(_telling("mlflow", MLflowLoggerCallback)(**given))
     return found
 
 
-def _wandb(project: str, out: Path) -> Callback:
-    from ray.air.integrations.wandb import WandbLoggerCallback
+def _telling(option: str, kind: Any) -> Any:
+    """The callback `kind`, what goes wrong in whose `setup` is `told`."""
 
-    class Told(WandbLoggerCallback):
+    class Told(kind):
         def setup(self, *args: object, **kwargs: object) -> None:
-            with told("wandb"):
+            with told(option):
                 super().setup(*args, **kwargs)
 
-    return Told(project=project, group=out.name, dir=str(out))
-
-
-def _mlflow(uri: str, out: Path) -> Callback:
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
-
-    class Told(MLflowLoggerCallback):
-        def setup(self, *args: object, **kwargs: object) -> None:
-            with told("mlflow"):
-                super().setup(*args, **kwargs)
-
-    return Told(tracking_uri=uri, experiment_name=out.name)
+    return Told

@@ -11,9 +11,8 @@ import torch
 
 TEST_FRACTION = 0.2
 MIN_SIDE = 8  # three blocks halve each side three times
-MAX_SIDE = (
-    4096  # checkpoints of networks for larger images are refused: they could ask for terabytes
-)
+# Checkpoints of networks for larger images are refused: they could ask for terabytes.
+MAX_SIDE = 4096
 
 Labelled = tuple[torch.Tensor, torch.Tensor]
 

@@ -15,7 +15,7 @@ from secnn.growth.decision import Decision, Growth
 from secnn.growth.expansion import AddChannels, Expansion, largest_logit_change
 from secnn.growth.proposal import propose_filters
 from secnn.growth.settings import GrowthSettings
-from secnn.network.network import SECNN, count_flops
+from secnn.network.network import SECNN, count_flops, outline
 
 
 @dataclass(frozen=True)
@@ -120,5 +120,4 @@ def affordable(network: SECNN, config: GrowthSettings, step: int) -> list[Expans
 
 
 def _grown_flops(network: SECNN, expansion: Expansion) -> int:
-    with torch.device("meta"):
-        return count_flops(SECNN(expansion.grown(network.spec)))
+    return count_flops(outline(expansion.grown(network.spec)))

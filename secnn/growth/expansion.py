@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from secnn.network.calibration import settle
 from secnn.network.cell import Attachment
-from secnn.network.network import SECNN
+from secnn.network.network import SECNN, outline
 from secnn.network.spec import NetworkSpec
 from secnn.network.surgery import Surgery
 from secnn.registry import Registry
@@ -66,8 +66,7 @@ class Expansion(abc.ABC):
 
     def added_parameters(self, network: SECNN) -> int:
         """Δp, the parameters that applying this to `network` adds."""
-        with torch.device("meta"):
-            return SECNN(self.grown(network.spec)).n_parameters - network.n_parameters
+        return outline(self.grown(network.spec)).n_parameters - network.n_parameters
 
     def parts(self, network: SECNN, grown: SECNN) -> Attachment | None:
         """What tells the new parameters' gradients from a recording of `network`, `grown` being its

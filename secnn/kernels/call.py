@@ -22,6 +22,11 @@ def call(source: str, sizes: tuple[int, ...], name: str, x: Tensor, *arguments: 
     function(*map(_argument, (x, *arguments, torch.get_num_threads())))
 
 
+def size_of(x: Tensor) -> tuple[int, int, int]:
+    """N, H and W of N×C×H×W."""
+    return x.shape[0], x.shape[2], x.shape[3]
+
+
 def _argument(value: Argument) -> object:
     if value is None or isinstance(value, Tensor):
         return ctypes.c_void_p(None if value is None else value.data_ptr())

@@ -119,5 +119,5 @@ template <class T>
 static void pack_taps(const float* weight, bool turned, T* taps) {
     for (int k = 0; k < TAPS; k++)
         for (int c = 0; c < C; c++)
-            Packed<T, 1, 1>::put(taps + k * CP + c, weight[c * TAPS + (turned ? TAPS - 1 - k : k)]);
+            put(taps + k * CP + c, weight[c * TAPS + (turned ? TAPS - 1 - k : k)]);
 }

@@ -72,8 +72,6 @@ static inline Window look(const T* p, int64_t below, int i, vec scale, vec offse
     return s;
 }
 
-static inline vec slope_at(vec z, float slope) { return z > 0 ? vec{} + 1.0f : vec{} + slope; }
-
 // Sums of v and v^2 for each channel, v = x * mask - shift. A shift near the mean keeps the
 // variance, the difference of two sums, accurate.
 template <class T>

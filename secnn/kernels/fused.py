@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from secnn.kernels import norms
 from secnn.kernels.build import library
-from secnn.kernels.call import TYPES, Argument, call
+from secnn.kernels.call import TYPES, Argument, call, size_of
 
 
 def supports(x: Tensor) -> bool:
@@ -36,7 +36,7 @@ def _batch_statistics(x: Tensor, mask: Tensor | None, norm: nn.BatchNorm2d) -> t
     """Mean and biased variance of each channel of x · mask; updates the running statistics."""
     count, shift = x.numel() // x.shape[1], norm.running_mean
     assert shift is not None
-    mean, variance = norms.moments(_sums("statistics", x, mask, shift, *_size(x)), shift, count)
+    mean, variance = norms.moments(_sums("statistics", x, mask, shift, *size_of(x)), shift, count)
     norms.remember(norm, mean, variance, count)
     return mean, variance
 
@@ -58,7 +58,7 @@ def _forward(
     With `training`, the backward pass differentiates the mean and the deviation too.
     """
     scale = weight * inverse_deviation
-    n, h, w = _size(x)
+    n, h, w = size_of(x)
     shape = (n, x.shape[1], h // 2, w // 2) if pool else x.shape
     y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     _call("activate", x, mask, scale, bias - mean * scale, slope, pool, n, h, w, y)
@@ -87,7 +87,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, weight and bias."""
     dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
-    scale, size = weight * inverse_deviation, _size(x)
+    scale, size = weight * inverse_deviation, size_of(x)
     offset = bias - mean * scale
     sums = _sums("reduce", x, mask, mean, scale, offset, dy, slope, pool, *size)
     count = x.numel() // x.shape[1]
@@ -118,14 +118,10 @@ def _differentiate(ctx, dy: Tensor) -> tuple:
 _forward.register_autograd(_differentiate, setup_context=_setup_context)
 
 
-def _size(x: Tensor) -> tuple[int, int, int]:
-    return x.shape[0], x.shape[2], x.shape[3]
-
-
 def gradient_sums(x: Tensor, mean: Tensor, dz: Tensor) -> Tensor:
     """2×C sums of dz and of dz · (x − mean)."""
     unused = torch.zeros_like(mean)
-    return _sums("reduce", x, None, mean, unused, unused, dz, 1.0, False, *_size(x))
+    return _sums("reduce", x, None, mean, unused, unused, dz, 1.0, False, *size_of(x))
 
 
 def _sums(name: str, x: Tensor, *arguments: Argument) -> Tensor:

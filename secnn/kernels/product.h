@@ -94,11 +94,6 @@ struct Packed {
             for (int o = 0; o < TO; o++)
                 put(data + k / STEP * STRIDE + o * STEP + k % STEP, w[k * by_from + o * by_to]);
     }
-    static void put(float* p, float value) { *p = value; }
-    static void put(bfloat16* p, float value) {
-        half h = narrow(vec{} + value);
-        std::memcpy(p, &h, sizeof(*p));
-    }
 
     // out[p, o] = sum over k of in[p, k] * weight (k, o), both padded.
     void apply(const T* in, int64_t pixels, T* out) const {

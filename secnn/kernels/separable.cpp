@@ -21,8 +21,6 @@ struct Before {
     float slope;
 };
 
-INLINE vec slope_at(vec z, float slope) { return z > 0 ? vec{} + 1.0f : vec{} + slope; }
-
 template <class T>
 static void read(const T* in, const Before& before, int64_t pixels, T* x) {
     const Values<I> scale(before.scale), offset(before.offset);

@@ -3,6 +3,7 @@ go forward and one back, compiled for the CPU."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from secnn.kernels import norms
 from secnn.kernels.build import library
-from secnn.kernels.call import TYPES, call
+from secnn.kernels.call import TYPES, call, size_of
 from secnn.kernels.fused import gradient_sums
 
 
@@ -43,22 +44,12 @@ def residual_unit(
     slope: float,
 ) -> Tensor:
     """See `secnn.kernels.residual_unit`."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    shifts = first.running_mean, second.running_mean
-    y, *_, statistics = torch.ops.secnn.residual_unit(
-        x,
-        *weights,
-        first.weight,
-        first.bias,
-        second.weight,
-        second.bias,
-        *shifts,
-        slope,
-        first.eps,
-        second.eps,
-    )
+    x, both = x.contiguous(memory_format=torch.channels_last), (first, second)
+    parameters = [*weights, *(p for norm in both for p in (norm.weight, norm.bias))]
+    shifts, eps = [norm.running_mean for norm in both], [norm.eps for norm in both]
+    y, *_, statistics = torch.ops.secnn.residual_unit(x, parameters, shifts, slope, eps)
     count = x.numel() // x.shape[1]
-    for norm, (mean, variance) in zip((first, second), statistics.split(2), strict=True):
+    for norm, (mean, variance) in zip(both, statistics.split(2), strict=True):
         norms.remember(norm, mean, variance, count)
     return y
 
@@ -69,7 +60,7 @@ def residual_unit(
 @torch.library.custom_op("secnn::separable_convolution", mutates_args=())
 def _forward(x: Tensor, pointwise: Tensor, depthwise: Tensor) -> Tensor:
     shift = torch.zeros(len(pointwise))
-    return _convolve(x, None, pointwise, depthwise, shift)[0]
+    return _convolve(x, None, (pointwise, depthwise), shift)[0]
 
 
 @_forward.register_fake
@@ -82,7 +73,7 @@ def _backward(
     dy: Tensor, x: Tensor, pointwise: Tensor, depthwise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
-    return _differentiate(_Behind(dy), x, None, pointwise, depthwise)[:3]
+    return _differentiate(_Behind(dy), x, None, (pointwise, depthwise))[:3]
 
 
 @_backward.register_fake
@@ -106,39 +97,27 @@ _forward.register_autograd(_pull_back, setup_context=_save)
 
 @torch.library.custom_op("secnn::residual_unit", mutates_args=())
 def _unit(
-    x: Tensor,
-    pointwise1: Tensor,
-    depthwise1: Tensor,
-    pointwise2: Tensor,
-    depthwise2: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-    shift1: Tensor,
-    shift2: Tensor,
-    slope: float,
-    eps1: float,
-    eps2: float,
+    x: Tensor, parameters: list[Tensor], shifts: list[Tensor], slope: float, eps: list[float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """y, what the two norms read, and their means and variances in turn, 4×C."""
+    """y, what the two norms read, and their means and variances in turn, 4×C. The parameters are
+    the four weights of the convolutions, then weight and bias of each norm."""
     count = x.numel() // x.shape[1]
-    inner, sums = _convolve(x, None, pointwise1, depthwise1, shift1)
-    moments1 = norms.moments(sums, shift1, count)
-    norm1 = _Norm.of(*moments1, weight1, bias1, eps1, slope)
-    outer, sums = _convolve(inner, norm1, pointwise2, depthwise2, shift2)
-    moments2 = norms.moments(sums, shift2, count)
-    norm2 = _Norm.of(*moments2, weight2, bias2, eps2, 1.0)
+    inner, sums = _convolve(x, None, parameters[:2], shifts[0])
+    moments1 = norms.moments(sums, shifts[0], count)
+    norm1 = _Norm.of(moments1, parameters[4:6], eps[0], slope)
+    outer, sums = _convolve(inner, norm1, parameters[2:4], shifts[1])
+    moments2 = norms.moments(sums, shifts[1], count)
+    norm2 = _Norm.of(moments2, parameters[6:], eps[1], 1.0)
     y = torch.empty_like(x, memory_format=torch.channels_last)
-    size = pointwise2.shape[:2]
+    size = x.shape[1], x.shape[1]
     call("separable", size, "add", x, outer, norm2.scale, norm2.offset, count, y)
     return y, inner, outer, torch.stack([*moments1, *moments2])
 
 
 @_unit.register_fake
-def _(x, pointwise1, *_):
+def _(x, parameters, *_):
     same = _like(x, x.shape[1])
-    return same, same.clone(), same.clone(), pointwise1.new_empty(4, x.shape[1])
+    return same, same.clone(), same.clone(), parameters[0].new_empty(4, x.shape[1])
 
 
 @torch.library.custom_op("secnn::residual_unit_backward", mutates_args=())
@@ -148,46 +127,41 @@ def _unit_backward(
     inner: Tensor,
     outer: Tensor,
     statistics: Tensor,
-    pointwise1: Tensor,
-    depthwise1: Tensor,
-    pointwise2: Tensor,
-    depthwise2: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
+    parameters: list[Tensor],
     slope: float,
-    eps1: float,
-    eps2: float,
+    eps: list[float],
 ) -> list[Tensor]:
     """The gradients of x and of the eight parameters."""
     dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
-    mean1, variance1, mean2, variance2 = statistics
-    norm1 = _Norm.of(mean1, variance1, weight1, bias1, eps1, slope)
-    norm2 = _Norm.of(mean2, variance2, weight2, bias2, eps2, 1.0)
+    moments1, moments2 = statistics.split(2)
+    norm1 = _Norm.of(moments1.unbind(), parameters[4:6], eps[0], slope)
+    norm2 = _Norm.of(moments2.unbind(), parameters[6:], eps[1], 1.0)
     count = x.numel() // x.shape[1]
     behind, of_norm2 = norm2.behind(dy, outer, gradient_sums(outer, norm2.mean, dy), count)
-    dz, dp2, dd2, sums = _differentiate(behind, inner, norm1, pointwise2, depthwise2)
+    dz, *of_second, sums = _differentiate(behind, inner, norm1, parameters[2:4])
     behind, of_norm1 = norm1.behind(dz, inner, sums, count)
-    dx, dp1, dd1, _ = _differentiate(behind, x, None, pointwise1, depthwise1, dy)
-    return [dx, dp1, dd1, dp2, dd2, *of_norm1, *of_norm2]
+    dx, *of_first, _ = _differentiate(behind, x, None, parameters[:2], dy)
+    return [dx, *of_first, *of_second, *of_norm1, *of_norm2]
 
 
 @_unit_backward.register_fake
-def _(dy, x, inner, outer, statistics, *parameters):
-    return [torch.empty_like(t) for t in (x, *parameters[:8])]
+def _(dy, x, inner, outer, statistics, parameters, *_):
+    return [torch.empty_like(t) for t in (x, *parameters)]
 
 
 def _save_unit(ctx, inputs: tuple, output: tuple) -> None:
-    ctx.save_for_backward(inputs[0], *output[1:], *inputs[1:9])
-    ctx.settings = inputs[11:]
+    x, parameters, _, *settings = inputs
+    ctx.save_for_backward(x, *output[1:], *parameters)
+    ctx.settings = settings
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _pull_back_unit(ctx, dy: Tensor, *_: Tensor) -> tuple:
-    given = torch.ops.secnn.residual_unit_backward(dy, *ctx.saved_tensors, *ctx.settings)
-    return *given, *(None,) * 5
+    x, inner, outer, statistics, *parameters = ctx.saved_tensors
+    given = dy, x, inner, outer, statistics, parameters, *ctx.settings
+    dx, *gradients = torch.ops.secnn.residual_unit_backward(*given)
+    return dx, gradients, [None, None], None, None
 
 
 _unit.register_autograd(_pull_back_unit, setup_context=_save_unit)
@@ -217,8 +191,10 @@ class _Norm(NamedTuple):
 
     @classmethod
     def of(
-        cls, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float
+        cls, statistics: Sequence[Tensor], parameters: Sequence[Tensor], eps: float, slope: float
     ) -> _Norm:
+        """Of its mean and variance, and its weight and bias."""
+        (mean, variance), (weight, bias) = statistics, parameters
         inverse = (variance + eps).rsqrt()
         scale = weight * inverse
         return cls(mean, inverse, scale, bias - mean * scale, slope)
@@ -238,14 +214,14 @@ class _Norm(NamedTuple):
 
 
 def _convolve(
-    x: Tensor, before: _Norm | None, pointwise: Tensor, depthwise: Tensor, shift: Tensor
+    x: Tensor, before: _Norm | None, weights: Sequence[Tensor], shift: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The pair's output on `before` of x, and the sums of v and v², v = output − shift, 2×C."""
-    y, sums = _like(x, len(pointwise)), torch.empty(2, len(pointwise), dtype=torch.float64)
+    channels, inputs = weights[0].shape[:2]
+    y, sums = _like(x, channels), torch.empty(2, channels, dtype=torch.float64)
     read = before.reading[:3] if before else (None, None, 1.0)
-    weights = pointwise.contiguous(), depthwise.contiguous()
-    size = pointwise.shape[:2]
-    call("separable", size, "forward", x, *read, *weights, shift, *_size(x), y, sums)
+    given = x, *read, *(w.contiguous() for w in weights), shift, *size_of(x)
+    call("separable", (channels, inputs), "forward", *given, y, sums)
     return y, sums
 
 
@@ -253,18 +229,17 @@ def _differentiate(
     behind: _Behind,
     x: Tensor,
     before: _Norm | None,
-    pointwise: Tensor,
-    depthwise: Tensor,
+    weights: Sequence[Tensor],
     skipped: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, or of the output of the norm before, plus `skipped`, and of both weights,
     and 2×I sums for that norm, see `norms.line`."""
-    weights = pointwise.contiguous(), depthwise.contiguous()
+    pointwise, depthwise = (w.contiguous() for w in weights)
     dx = torch.empty_like(x, memory_format=torch.channels_last)
-    d_pointwise, d_depthwise = map(torch.empty_like, weights)
+    d_pointwise, d_depthwise = torch.empty_like(pointwise), torch.empty_like(depthwise)
     sums = torch.zeros(2, x.shape[1], dtype=torch.float64)
     read = before.reading if before else (None, None, 1.0, None)
-    given = *behind, x, *read, *weights, skipped, *_size(x)
+    given = *behind, x, *read, pointwise, depthwise, skipped, *size_of(x)
     call("separable", pointwise.shape[:2], "backward", *given, dx, d_pointwise, d_depthwise, sums)
     return dx, d_pointwise, d_depthwise, sums
 
@@ -272,7 +247,3 @@ def _differentiate(
 def _like(x: Tensor, channels: int) -> Tensor:
     shape = (x.shape[0], channels, *x.shape[2:])
     return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-
-
-def _size(x: Tensor) -> tuple[int, int, int]:
-    return x.shape[0], x.shape[2], x.shape[3]

@@ -54,6 +54,14 @@ INLINE void store(bfloat16* p, vec v) {
     std::memcpy(p, &h, sizeof(h));
 }
 
+INLINE void put(float* p, float value) { *p = value; }
+INLINE void put(bfloat16* p, float value) {
+    half h = narrow(vec{} + value);
+    std::memcpy(p, &h, sizeof(*p));
+}
+
+INLINE vec slope_at(vec z, float slope) { return z > 0 ? vec{} + 1.0f : vec{} + slope; }
+
 // Chunks of N values; of the last one only its `lanes` are read, the others are 0, and written.
 constexpr int chunks(int n) { return (n + LANES - 1) / LANES; }
 

@@ -86,6 +86,16 @@ class SECNN(nn.Module):
             block.anneal(epochs)
 
 
+def outline(spec: NetworkSpec) -> SECNN:
+    """The network of that shape without its numbers, which could take all memory.
+
+    Raises:
+        RuntimeError: it has more of them than PyTorch can count.
+    """
+    with torch.device("meta"):
+        return SECNN(spec)
+
+
 def count_flops(network: SECNN) -> int:
     """Floating-point operations of one image's forward pass: 2 per multiply-add of convolutions
     and linear layers, by torch's own counter."""

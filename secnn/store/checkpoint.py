@@ -18,7 +18,7 @@ from secnn.data.dataset import ImageData
 from secnn.files import FileError, replacing
 from secnn.growth.expansion import EXPANSIONS, Expansion, from_dict, to_dict
 from secnn.network.cells import CELLS
-from secnn.network.network import SECNN
+from secnn.network.network import SECNN, outline
 from secnn.network.spec import NetworkSpec
 from secnn.store import record
 
@@ -149,8 +149,8 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
         _expect_known(spec.cell)
         _check_layers(spec, content["network"])
         dtype = _dtype(content["network"])
-        with torch.device("meta"):  # A foreign file shall not take the memory that it asks for.
-            _check_tensors(SECNN(spec).to(dtype).state_dict(), content["network"])
+        # A foreign file shall not take the memory that it asks for.
+        _check_tensors(outline(spec).to(dtype).state_dict(), content["network"])
         network = SECNN(spec).to(dtype)
         # What is saved of this network shall still tell where it started.
         network.start = NetworkSpec.from_dict(content.get("start", content["spec"]))

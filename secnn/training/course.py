@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from secnn.growth.candidates import NOT_SCORED, Candidate
-from secnn.growth.consideration import affordable, can_grow, channel_step
+from secnn.growth.consideration import affordable, can_grow, channel_step, consider
 from secnn.growth.controls import next_in_turn
 from secnn.growth.criterion import CRITERIA
-from secnn.growth.decision import Growth
 from secnn.growth.expansion import Expansion
-from secnn.network.network import SECNN
+from secnn.network.network import SECNN, outline
 from secnn.network.spec import NetworkSpec
 from secnn.training.config import TrialConfig
 from secnn.training.schedule import SCHEDULES
@@ -27,7 +25,7 @@ def course(
     A criterion that reads scores and has no bound, as in the paper, may decline as well as not: its
     network is taken to stay as it is.
     """
-    network, made = _built(config.start(image_shape, classes)), list[Expansion]()
+    network, made = outline(config.start(image_shape, classes)), list[Expansion]()
     schedule = SCHEDULES.find(config.schedule)(config, config.cooldown)
     foreseen = _scoreless(config) or config.max_parameters or config.max_flops
     schedule.go_on(0, False, can_grow(network, config, made))
@@ -39,16 +37,10 @@ def course(
             continue
         expansion = _next(network, config, made, epoch) if foreseen else None
         if expansion is not None:
-            network = _built(expansion.grown(network.spec))
+            network = outline(expansion.grown(network.spec))
             made.append(expansion)
         schedule.go_on(epoch, expansion is not None, can_grow(network, config, made))
     return shapes
-
-
-def _built(spec: NetworkSpec) -> SECNN:
-    """Without its numbers."""
-    with torch.device("meta"):
-        return SECNN(spec)
 
 
 def _scoreless(config: TrialConfig) -> bool:
@@ -58,22 +50,12 @@ def _scoreless(config: TrialConfig) -> bool:
 def _next(
     network: SECNN, config: TrialConfig, made: Sequence[Expansion], epoch: int
 ) -> Expansion | None:
-    fitting = affordable(network, config, channel_step(config, made))
-    if not fitting:
-        return None
     if not _scoreless(config):
-        return next_in_turn(fitting, made)
-    candidates = [Candidate(e, e.added_parameters(network)) for e in fitting]
-    growth = Growth(
-        [0.0] * epoch,
-        made,
-        NOT_SCORED,
-        candidates,
-        torch.Generator().manual_seed(epoch),
-        network.n_parameters,
-        network.spec,
-    )
+        fitting = affordable(network, config, channel_step(config, made))
+        return next_in_turn(fitting, made) if fitting else None
+    no_images = torch.empty(0), torch.empty(0)
     try:
-        return CRITERIA.find(config.criterion)(config).decide(growth).expansion
+        considered = consider(network, config, no_images, made, [0.0] * epoch, epoch)
     except Exception:  # A criterion of one's own may fail; its trial tells how.
         return None
+    return considered.decision.expansion

@@ -204,16 +204,16 @@ def test_torch_accepts_the_operators():
     """torch.library's own checks of schema, autograd registration and shapes under tracing."""
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     x, dy, one, two = images(2, 5, 4, 3), images(2, 5, 4, 3), weights_of(5, 5), weights_of(5, 5)
-    scales = torch.ones(5), torch.zeros(5), torch.ones(5), torch.zeros(5)
-    settings, shifts = (SLOPE, 1e-5, 1e-5), (torch.zeros(5), torch.zeros(5))
+    parameters = [*one, *two, torch.ones(5), torch.zeros(5), torch.ones(5), torch.zeros(5)]
+    settings, shifts = (SLOPE, [1e-5, 1e-5]), [torch.zeros(5), torch.zeros(5)]
     unit = torch.ops.secnn.residual_unit
-    _, inner, outer, statistics = unit(x, *one, *two, *scales, *shifts, *settings)
-    saved = x, inner, outer, statistics, *one, *two, *scales
-    leaves = tuple(t.detach().clone().requires_grad_() for t in (x, *one, *two, *scales))
+    _, inner, outer, statistics = unit(x, parameters, shifts, *settings)
+    saved = x, inner, outer, statistics, parameters
+    leaves = [t.detach().clone().requires_grad_() for t in (x, *parameters)]
     for operator, arguments in [
-        (torch.ops.secnn.separable_convolution, leaves[:3]),
+        (torch.ops.secnn.separable_convolution, tuple(leaves[:3])),
         (torch.ops.secnn.separable_convolution_backward, (dy, x, *one)),
-        (unit, (*leaves, *shifts, *settings)),
+        (unit, (leaves[0], leaves[1:], shifts, *settings)),
         (torch.ops.secnn.residual_unit_backward, (dy, *saved, *settings)),
     ]:
         found = torch.library.opcheck(operator.default, arguments, test_utils=checks)
