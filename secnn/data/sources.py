@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from secnn.data.decoding import first_line
 from secnn.data.splits import DataError, Splits, stratified_split, with_test_split
 
 __all__ = ["DataError", "Splits", "cifar10", "cifar100", "digits", "stratified_split"]
@@ -42,9 +43,7 @@ def _starts(url: str) -> bool:
 
 def _cifar(title: str, data_dir: Path) -> Splits:
     """CIFAR by torchvision, which unpickles a file only after it has checked its MD5 sum."""
-    # Imported where it is used: torchvision takes longer to import than the rest together.
-    from torchvision import datasets
-
+    datasets = _torchvision_datasets(title)
     name = title.lower().replace("-", "")
     dataset = getattr(datasets, title.replace("-", ""))
     folder = data_dir / dataset.base_folder
@@ -66,6 +65,18 @@ def _cifar(title: str, data_dir: Path) -> Splits:
         for part in (train, test)
     )
     return Splits(name, f"{title} (torchvision): {folder}", names, True, train, test)
+
+
+def _torchvision_datasets(title: str) -> Any:
+    """Imported where it is used: torchvision takes longer to import than the rest together."""
+    try:
+        from torchvision import datasets
+    except Exception as error:  # A build for another PyTorch fails in ways of its own.
+        raise DataError(
+            f"{title} is read by torchvision, which cannot be imported ({first_line(error)}): "
+            "install the build of it that fits this PyTorch"
+        ) from error
+    return datasets
 
 
 def _obtain(dataset: Any, data_dir: Path) -> None:

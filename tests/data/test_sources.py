@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import sys
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from pictures import alternating, assert_sound, refusal, write_classes
 
 from secnn.data import DATASETS, load_dataset, sources
-from secnn.data.splits import Splits
+from secnn.data.splits import DataError, Splits
 
 
 def test_digits_are_bundled_grey_and_never_flipped():
@@ -94,6 +95,21 @@ def tiny_cifar(tmp_path, monkeypatch):
     md5 = hashlib.md5(content).hexdigest()
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5})
     return folder
+
+
+def test_a_torchvision_of_another_pytorch_is_told(monkeypatch, tmp_path):
+    """As pip leaves it where it took the two from different indices."""
+    for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, module)
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    broken = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (package / "__init__.py").write_text(broken)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=r"cannot be imported \(operator torchvision::nms does not"):
+        load_dataset("cifar10", data_dir=tmp_path)
+    data = load_dataset("auto", data_dir=tmp_path)
+    assert data.name == "digits" and "install the build of it that fits" in data.notice
 
 
 @pytest.mark.parametrize("name", ["cifar10", "auto"])
