@@ -33,10 +33,17 @@ def logs(out: Path) -> dict[str, list[dict]]:
     return {
         str(path.relative_to(out)): [
             {k: v for k, v in row.items() if k not in TIMES}
-            for row in pq.read_table(path).to_pylist()
+            for row in read(path)
         ]
         for path in sorted(out.glob("logs/*/[!.]*.parquet"))
     }
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a log that may be replaced meanwhile: it is opened once, and `pq.read_table` does
+    so twice."""
+    with pq.ParquetFile(path) as file:
+        return file.read().to_pylist()
 
 
 def stored(out: Path) -> int:
