@@ -15,6 +15,7 @@ from secnn.study import retrain
 from secnn.study.grid import plan
 from secnn.study.settings import option, reference
 from secnn.training.config import TrialConfig
+from secnn.training.learner import normalised
 from secnn.training.presets import PRESETS
 
 MOST_PARAMETERS = 10**9
@@ -31,6 +32,7 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
     """
     preset = PRESETS[asked.preset].for_data(data)
     base = reference(asked, preset.reference)
+    expect_fit(base, data)
     expect_room_to_grow(base, data)
     trials = plan(
         base,
@@ -68,6 +70,16 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
         "imports": [*dict.fromkeys(asked.imports)],
         "command": as_text(asked.command),
     }
+
+
+def expect_fit(config: TrialConfig, data: ImageData) -> None:
+    """Raise ValueError if a setting is not one for such images: told before a trial starts."""
+    normalised(data, config)
+    side = min(data.image_shape[1:])
+    if config.shift >= side:
+        raise ValueError(
+            f"shift: expected fewer pixels than the {side} of an image's side, got {config.shift:,}"
+        )
 
 
 def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:

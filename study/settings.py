@@ -19,6 +19,10 @@ OWN_OPTIONS = (
 """The settings that `--set` leaves to options of their own."""
 
 
+REACH = 1e30
+"""Real numbers beyond it, and below its inverse, would leave those of training, 32 bits."""
+
+
 def option(name: str) -> str:
     """The option of one of `OWN_OPTIONS`."""
     return "--seed-offset" if name == "seed" else f"--{name.replace('_', '-')}"
@@ -87,5 +91,7 @@ def _parsed(kind: object, text: str) -> object:
 def _number(kind: Callable[[float], int | float], text: str) -> int | float:
     value = float(text)
     if not math.isfinite(value) or (kind is int and (value % 1 or abs(value) > MOST)):
+        raise ValueError
+    if value and not 1 / REACH <= abs(value) <= REACH:
         raise ValueError
     return kind(value)

@@ -64,9 +64,15 @@ def expect_own(out: Path, study: dict) -> None:
     if known != asked | less:
         raise StoreError(
             f"--out: {out} holds another study ({_difference(known, asked)}), of the command "
-            f"{there.get('command')}; repeat that to continue it, choose another --out, or move "
+            f"{_command(there)}; repeat that to continue it, choose another --out, or move "
             "it aside with --fresh"
         )
+
+
+def _command(study: dict) -> str:
+    """What started the study, to be pasted; shortened if that can be no command line."""
+    command = str(study.get("command"))
+    return command if command.isprintable() and len(command) <= 2000 else forms.shown(command)
 
 
 def continued(out: Path, study: dict) -> dict:
@@ -145,7 +151,7 @@ def _settings(out: Path, key: str, fields: dict) -> dict:
     what = f"{out / 'study.json'}, trial {key}"
     unknown = fields.keys() - {field.name for field in dataclasses.fields(TrialConfig)}
     if unknown:
-        raise StoreError(f"--out: {what}: {min(unknown)!r} is no setting; {RESTORE}")
+        raise StoreError(f"--out: {what}: '{forms.shown(min(unknown))}' is no setting; {RESTORE}")
     try:
         return forms.parse(TrialConfig, json.dumps(fields), what, RESTORE).to_dict()
     except FileError as error:
@@ -162,7 +168,7 @@ def _difference(known: dict, asked: dict) -> str:
             return f"a trial less: {path[-1]}{more}"
         known, asked = known.get(path[-1]), asked.get(path[-1])
     there, here = ("none" if v is None else json.dumps(v)[:60] for v in (known, asked))
-    return f"{' '.join(path)}: {there} there, {here} asked for"
+    return f"{forms.shown(' '.join(path))}: {there} there, {here} asked for"
 
 
 def read_study(out: Path) -> dict:

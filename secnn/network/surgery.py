@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,10 @@ def _extend_state(optimizer: Optimizer, parameter: Tensor, dim: int, values: Ten
             shape[dim] = values.shape[dim]
             # Large steps at first, as the step count stays: smaller ones gained less (docs).
             first = _first_state(optimizer, parameter, name)
-            state[name] = _append(moment, dim, moment.new_full(shape, first))
+            new = moment.new_full(shape, first)
+            # An average of weights; zeros would be in it for as long as it lasts.
+            is_average = isinstance(optimizer, torch.optim.ASGD) and name == "ax"
+            state[name] = _append(moment, dim, values if is_average else new)
 
 
 FIRST_STATE: dict[tuple[type[Optimizer], str], str] = {
@@ -67,11 +71,28 @@ FIRST_STATE: dict[tuple[type[Optimizer], str], str] = {
 
 def _first_state(optimizer: Optimizer, parameter: Tensor, name: str) -> float:
     """What the optimizer's state `name` starts with, in the group of `parameter`."""
-    option = FIRST_STATE.get((type(optimizer), name))
+    known = ((kind, option) for (kind, own), option in FIRST_STATE.items() if own == name)
+    option = next((option for kind, option in known if isinstance(optimizer, kind)), None)
     if option is None:
         return 0.0
     groups = (g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
     return float(next(groups, optimizer.defaults)[option])
+
+
+def _begin_state(optimizer: Optimizer, group: dict[str, Any], parameter: Tensor) -> None:
+    """Give the new `parameter` of a group the memory that the optimizer starts with, if it makes
+    none itself: Adagrad of older versions of PyTorch, and fused SGD once others have momenta."""
+    fused = isinstance(optimizer, torch.optim.SGD) and group.get("fused")
+    if not (fused or isinstance(optimizer, torch.optim.Adagrad)):
+        return
+    others = (p for p in group["params"] if optimizer.state.get(p))
+    twin = next(others, parameter)
+    for name, value in optimizer.state.get(twin, {}).items():
+        if torch.is_tensor(value) and _is_number(value, twin):
+            optimizer.state[parameter][name] = torch.zeros_like(value)
+        elif torch.is_tensor(value):
+            first = _first_state(optimizer, twin, name)
+            optimizer.state[parameter][name] = torch.full_like(parameter, first)
 
 
 def expect_extensible(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
@@ -223,7 +244,9 @@ class Surgery:
             closest = max(scores, key=lambda scored: scored[0], default=(0, None))
             twin = closest[1] if closest[0] else None
             of_twin = (g for g in groups if any(p is twin for p in g["params"]))
-            next(of_twin, groups[0])["params"].append(parameter)
+            group = next(of_twin, groups[0])
+            _begin_state(self.optimizer, group, parameter)
+            group["params"].append(parameter)
 
 
 Likeness = tuple[str, tuple[type, str], int]

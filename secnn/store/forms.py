@@ -152,12 +152,12 @@ def _adapter(form: Any) -> TypeAdapter:
 def _first(error: ValidationError) -> str:
     """Where the first fault is, and what was expected there."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = _shown(".".join(map(str, first["loc"])))
-    said = _shown(first["msg"].removeprefix("Value error, "))
+    where = shown(".".join(map(str, first["loc"])))
+    said = shown(first["msg"].removeprefix("Value error, "))
     return f"{where}: {said[:1].lower()}{said[1:]}" if where else said
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """In one line of at most 120 signs."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= 120 else f"{text[:119]}…"

@@ -101,3 +101,55 @@ def test_a_matrix_of_one_row_is_refused_where_rows_and_columns_are_remembered():
     _step(adam, parameter)
     extend(parameter, 0, torch.zeros(2, 4), adam)
     assert adam.state[parameter]["exp_avg"].shape == (3, 4)
+
+
+class Faster(torch.optim.Rprop):
+    """An optimizer of the user's own."""
+
+
+def test_an_optimizer_that_is_derived_starts_as_the_one_it_is_derived_from():
+    parameter = nn.Parameter(torch.randn(4, 4))
+    optimizer = Faster([parameter], lr=0.01)
+    _step(optimizer, parameter)
+    extend(parameter, 0, torch.zeros(2, 4), optimizer)
+    assert torch.equal(optimizer.state[parameter]["step_size"][4:], torch.full((2, 4), 0.01))
+
+
+def test_averages_of_new_weights_start_at_the_weights():
+    parameter = nn.Parameter(torch.randn(4, 4))
+    optimizer = torch.optim.ASGD([parameter], lr=0.01, t0=1)
+    for _ in range(3):
+        _step(optimizer, parameter)
+    extend(parameter, 1, torch.ones(4, 2), optimizer)
+    assert torch.equal(optimizer.state[parameter]["ax"][:, 4:], torch.ones(4, 2))
+
+
+@pytest.mark.parametrize("cell", ["conv", "separable"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9, "fused": True}),
+        (torch.optim.Adagrad, {"initial_accumulator_value": 0.5}),
+    ],
+)
+def test_a_new_layer_is_trained_from_the_start_where_memories_have_to_be_there(cell, kind, options):
+    network = SECNN(image_size=(16, 16), channels=(4, 4, 4), cell=cell)
+    optimizer = kind(network.parameters(), **options)
+    old = {*network.parameters()}
+    _train(network, optimizer)
+    AddLayer(1).apply(network, optimizer)
+    for parameter in {*network.parameters()} - old:
+        for name, value in optimizer.state[parameter].items():
+            first = 0.5 if name == "sum" else 0.0
+            assert torch.equal(value, torch.full_like(value, first)), name
+    start = [p.detach().clone() for p in network.parameters()]
+    for _ in range(2):  # What comes before a norm of weight zero moves after it.
+        _train(network, optimizer)
+    moved = [not torch.equal(*pair) for pair in zip(start, network.parameters(), strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+
+
+def _train(network, optimizer):
+    optimizer.zero_grad()
+    network.train()(torch.randn(8, 3, 16, 16)).square().sum().backward()
+    optimizer.step()

@@ -210,6 +210,22 @@ def stored(out, *options):
     return options
 
 
+@pytest.mark.parametrize("command", [None, "x\ny" * 5000])
+@pytest.mark.parametrize("setting", ["tau", "x" * 5000])
+def test_a_damaged_study_is_told_in_one_short_line(command, setting, tmp_path, capsys):
+    options = stored(tmp_path / "out", "--dry-run")
+    path = tmp_path / "out" / "study.json"
+    content = json.loads(path.read_text())
+    content["command"] = command or content["command"]
+    next(iter(content["trials"].values()))[setting] = "x"
+    path.write_text(json.dumps(content))
+    assert main(options) == 2
+    told = capsys.readouterr().err
+    assert str(path.parent) in told
+    assert told.count("\n") == 1
+    assert len(told) < 1000
+
+
 def test_a_study_can_get_more_trials(tmp_path):
     out = tmp_path / "out"
     options = stored(out)

@@ -1,5 +1,7 @@
 """The settings that a command line asks for."""
 
+import pytest
+
 from secnn.study.command import parser
 from secnn.study.run import main
 from secnn.study.settings import reference
@@ -57,3 +59,24 @@ def test_settings_that_small_data_changes_are_told(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("1 trial of preset paper on ")
     assert shown.splitlines()[1] == "1 trial × 300 epochs."
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("image_mean=0.5,0.5,0.5", "image_mean: expected 1 numbers, one a channel of the images"),
+        ("image_std=1,1", "image_std: expected 1 numbers"),
+        ("shift=32", "shift: expected fewer pixels than the 32 of an image's side, got 32"),
+        ("learning_rate=1e300", "expected a value like learning_rate=0.002"),
+        ("negative_slope=1e-300", "expected a value like negative_slope=0.01"),
+    ],
+)
+def test_settings_of_which_each_trial_would_fail_are_refused_at_once(
+    setting, told, tmp_path, capsys
+):
+    options = ["--preset", "quick", "--dataset", "digits", "--dry-run", "--set", setting]
+    assert main([*options, "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert told in shown
+    assert shown.count("\n") == 1
