@@ -75,5 +75,22 @@ GROUPS["ladders"] = Group(
     },
 )
 
+# On finished sizes: does it matter what the criterion reads, and what does growing cost?
+GROUPS["controls"] = Group(
+    RECIPE | GROWN,
+    {
+        "balanced": {"criterion": "balanced", "tau": 0.5},
+        "natural": {"criterion": "natural", "tau": 1.1},
+        "density": {"criterion": "density", "tau": 0.5},
+        "schedule": {},
+        "random-place": {"criterion": "random-place"},
+        "random": {"criterion": "random"},
+        "never": {"criterion": "never"},
+        "alone, as many operations": FIXED | {"epochs": 29},
+        "alone, as many epochs": FIXED | {"epochs": 40},
+    },
+)
+"""Alone is the network that `balanced` and `schedule` end with."""
+
 if __name__ == "__main__":
     command(__doc__, GROUPS, Path(__file__).with_suffix(".csv"))
