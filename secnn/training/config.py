@@ -74,6 +74,8 @@ class TrialConfig(GrowthSettings, Recipe):
         _expect("batch_size", self.batch_size >= 3, "at least 3", self)
         for name in _NOT_NEGATIVE:
             _expect(name, getattr(self, name) >= 0, "0 or more", self)
+        # Generators are seeded by it times a million and more.
+        _expect("seed", self.seed <= 10**12, "at most 10^12", self)
         for name in ("dropout", "head_dropout", "decay", "last", "label_smoothing"):
             _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
         for name in ("negative_slope", "fall"):

@@ -77,6 +77,7 @@ OTHERS = {
     "batch_size": [1, 2],
     "channels": [(), (16, 0), (-1,), (16.5,), ("a",)],
     "channel_steps": [(), (0,), (2, -4)],
+    "seed": [10**12 + 1],
     "max_parameters": [0, -1],
     "max_flops": [0, -1],
     "targets": [(0,), (70, 101), (-5,)],
