@@ -16,6 +16,7 @@ CRITERIA = {
     "natural": "#0072b2",
     "density": "#56b4e9",
     "balanced": "#d55e00",
+    "balanced-pyramid": "#a20947",
     "pyramid": "#009e73",
     "gain": "#cc79a7",
     "confident": "#e69f00",

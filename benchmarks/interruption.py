@@ -32,8 +32,7 @@ def logs(out: Path) -> dict[str, list[dict]]:
     """Every row of every Parquet file below `out`/logs, without what a clock or a name decides."""
     return {
         str(path.relative_to(out)): [
-            {k: v for k, v in row.items() if k not in TIMES}
-            for row in read(path)
+            {k: v for k, v in row.items() if k not in TIMES} for row in read(path)
         ]
         for path in sorted(out.glob("logs/*/[!.]*.parquet"))
     }

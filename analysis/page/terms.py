@@ -11,6 +11,8 @@ RULES = {
     "τ",
     "balanced": "of the candidates whose density is above τ the next in turn: a layer for each "
     "block, then channels for each block",
+    "balanced-pyramid": "of the candidates whose density is above τ the next towards blocks each "
+    "twice as wide as the one before, a layer and channels by turns",
     "confident": "as density, with only as much of each gain as is beyond doubt",
     "gain": "the candidate with the highest gain, if that is above τ % of the network's score",
     "never": "nothing: the network stays as it is",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from secnn.growth.candidates import Candidate, ratio
@@ -20,7 +20,6 @@ from secnn.growth.controls import (
     Random,
     RandomPlace,
     Schedule,
-    next_in_turn,
 )
 from secnn.growth.decision import Criterion, Decision, Growth
 from secnn.growth.expansion import AddChannels, AddLayer, Expansion
@@ -84,18 +83,20 @@ class Density:
 @dataclass(frozen=True)
 class Balanced:
     """The score says whether, the turn says where: of the candidates with a density above τ (see
-    `Density`) the next in turn, as in `Schedule`. Nothing is made if none exceeds τ."""
+    `Density`) the one that `turn` would make. Nothing is made if none exceeds τ."""
 
     tau: float
+    turn: Criterion = field(default_factory=Schedule)
     scored: ClassVar[bool] = True
 
     def decide(self, growth: Growth) -> Decision:
         highest = _most(growth, lambda c: c.density, self.tau, "density")
         if highest.expansion is None:
             return highest
-        worthwhile = [c.expansion for c in growth.candidates if c.density > self.tau]
+        worthwhile = [c for c in growth.candidates if c.density > self.tau]
+        next_one = self.turn.decide(replace(growth, candidates=worthwhile)).expansion
         reason = f"next in turn of {len(worthwhile)} with a density > tau = {self.tau:g}"
-        return Decision(next_in_turn(worthwhile, growth.expansions), reason)
+        return Decision(next_one, reason)
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ CRITERIA: Registry[Callable[[GrowthSettings], Criterion]] = Registry(
     pyramid=lambda settings: Pyramid(),
 )
 """name → function of the trial's settings."""
+CRITERIA["balanced-pyramid"] = lambda settings: Balanced(settings.tau, Pyramid())
 CRITERIA["random-place"] = lambda settings: RandomPlace()
 CRITERIA["layers-first"] = lambda settings: LayersFirst()
 CRITERIA["channels-first"] = lambda settings: ChannelsFirst()
@@ -161,4 +163,5 @@ THRESHOLDS: Registry[float] = Registry(
     "threshold", natural=1.1, density=0.5, balanced=0.5, confident=0.5, gain=1.0
 )
 """The criteria that read τ, and one at which each grows (docs/criterion.md); the paper's is 2 for
-`natural`. λ is read by `natural`, `density` and `balanced`."""
+`natural`. λ is read by `natural`, `density` and both that are balanced."""
+THRESHOLDS["balanced-pyramid"] = 0.01

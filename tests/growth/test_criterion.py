@@ -5,14 +5,17 @@ import random
 from dataclasses import dataclass
 
 import pytest
+import torch
 from decisions import candidates, growth, priced, proposals, scored
 
+from secnn.data.dataset import load_dataset
 from secnn.growth.candidates import Candidate, ratio
 from secnn.growth.consideration import has_slowed
-from secnn.growth.controls import Never, Random, RandomPlace, Schedule
+from secnn.growth.controls import Never, Pyramid, Random, RandomPlace, Schedule
 from secnn.growth.criterion import CRITERIA, Balanced, Confident, Density, Gain, Natural, best
 from secnn.growth.expansion import AddChannels, AddLayer
 from secnn.training.config import TrialConfig
+from secnn.training.trial import Trial
 
 # --- the paper's rule ---------------------------------------------------------------------
 
@@ -169,6 +172,28 @@ def test_balanced_takes_the_next_in_turn_of_those_that_are_worth_it():
     assert after.expansion == AddLayer(0)  # The density of block 2 is 1, which is not above 1.
     assert after.reason == "next in turn of 2 with a density > tau = 1"
     assert Balanced(3.0).decide(growth(made, 10.0)) == Density(3.0).decide(growth(made, 10.0))
+
+
+def test_the_turn_is_that_of_any_rule():
+    made = priced([3.0, 2.0, 1.0], [100, 100, 100])
+    rule = CRITERIA["balanced-pyramid"](TrialConfig(tau=1.0))
+    assert Pyramid().decide(growth(made, None)).expansion == AddLayer(2)
+    assert rule.decide(growth(made, 10.0)).expansion == AddLayer(1)  # Block 2 is not above τ.
+
+
+def test_a_score_that_refuses_nothing_grows_as_its_turn_does(first):
+    """To the last bit, so that what one costs beside the other is the scores alone."""
+    data, grown = first(load_dataset("digits"), 60), []
+    for criterion in ("pyramid", "balanced-pyramid"):
+        settings = {"cell": "separable", "schedule": "rungs", "layers": (2,), "epochs": 6}
+        config = TrialConfig(**settings, criterion=criterion, tau=1e-9, batch_size=20)
+        trial = Trial(config, data)
+        while not trial.done:
+            trial.step()
+        grown.append((trial.expansions, trial.network.state_dict()))
+    assert grown[0][0] == grown[1][0] != []
+    for name, tensor in grown[0][1].items():
+        assert torch.equal(tensor, grown[1][1][name]), name
 
 
 def test_confidence_takes_the_gain_that_is_certain():
