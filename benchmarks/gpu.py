@@ -65,7 +65,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 def made(data: ImageData, network: str, **fields: object) -> Learner:
     """A new network for the images of `data`, and what trains it."""
-    config = dataclasses.replace(PRESETS["default"].reference, **fields)
+    config = dataclasses.replace(PRESETS["conv"].reference, **fields)
     channels, *size = data.image_shape
     given = {"input_channels": channels, "image_size": tuple(size), "classes": data.classes}
     return Learner(SECNN(NETWORKS[network], **given), config, DEVICE)

@@ -24,7 +24,7 @@ def part_of(data: ImageData, count: int) -> ImageData:
 
 def check(data: ImageData) -> None:
     data = part_of(data, 6_000)
-    for preset in ("default", "separable"):
+    for preset in ("default", "conv"):
         short = {"epochs": 6, "rungs": 3, "last": 0.4, "warmup": 0.5, "targets": ()}
         config = dataclasses.replace(PRESETS[preset].reference, **short)
         against_cpu(preset, dataclasses.replace(config, precision="float32"), data)

@@ -75,6 +75,21 @@ GROUPS["ladders"] = Group(
     },
 )
 
+GROUPS["large"] = Group(
+    RECIPE
+    | {"criterion": "never", "cell": "separable", "channels": (16, 32, 64), "layers": (4, 5, 5)}
+    | {"epochs": 40},
+    {
+        "reference": {},
+        "weight decay 0.1": {"weight_decay": 0.1},
+        "cutout 8": {"cutout": 8},
+        "both": {"weight_decay": 0.1, "cutout": 8},
+        "cutout 12": {"cutout": 12},
+        "label smoothing 0.1": {"label_smoothing": 0.1},
+    },
+)
+"""What 56,730 parameters need that know their training images by heart."""
+
 # On finished sizes: does it matter what the criterion reads, and what does growing cost?
 GROUPS["controls"] = Group(
     RECIPE | GROWN,

@@ -96,7 +96,7 @@ def unit(width: int, side: int, dtype: torch.dtype) -> Work:
 def step(channels: tuple[int, ...], layers: tuple[int, ...], dtype: torch.dtype) -> Work:
     """A whole training step; it has no two parts."""
     network = SECNN(NetworkSpec(cell="separable", channels=channels, layers=layers))
-    config = replace(PRESETS["separable"].reference, precision=str(dtype)[6:])
+    config = replace(PRESETS["default"].reference, precision=str(dtype)[6:])
     learner = Learner(network, config, torch.device("cpu"))
     train, _ = learner._step()
     x, labels = images(3, 32, torch.float32), torch.randint(10, (BATCH,))

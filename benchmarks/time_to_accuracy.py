@@ -6,7 +6,7 @@ One side after the other, each a process of its own on one thread:
 
 growing         this project: the separable cell, a ladder of short rungs (`GROWING`)
 fixed           this project: a fixed network of the paper's cell, 29,676 parameters, preset
-                default's recipe
+                conv's recipe
 fixed, paper's  the same network with the paper's recipe
 usual, …        the fixed sides as a user starts them: PIL, torchvision, DataLoader, plain PyTorch.
                 An epoch is timed on `BATCHES` batches; how many it takes is what the fixed side
@@ -33,12 +33,12 @@ from secnn.kernels.memory import keep_freed_memory
 BATCHES = 12
 SPEC = NetworkSpec(channels=(28, 16, 28), layers=(2, 2, 2))
 FIXED = {"criterion": "never", "channels": SPEC.channels, "layers": SPEC.layers}
-GROWING = replace(PRESETS["separable"].reference, epochs=24, rungs=8, last=0.4, channel_steps=(16,))
+GROWING = replace(PRESETS["default"].reference, epochs=24, rungs=8, last=0.4, channel_steps=(16,))
 """Chosen among four by the time to 80 %, one seed each."""
 
 OURS: dict[str, TrialConfig] = {
     "growing": GROWING,
-    "fixed": replace(PRESETS["default"].reference, **FIXED, epochs=60),
+    "fixed": replace(PRESETS["conv"].reference, **FIXED, epochs=60),
     "fixed, paper's": replace(PRESETS["paper"].reference, **FIXED, epochs=60),
 }
 USUAL = {"usual": "fixed", "usual, paper's": "fixed, paper's"}

@@ -76,10 +76,10 @@ def expect_fit(config: TrialConfig, data: ImageData) -> None:
     """Raise ValueError if a setting is not one for such images: told before a trial starts."""
     normalised(data, config)
     side = min(data.image_shape[1:])
-    if config.shift >= side:
-        raise ValueError(
-            f"shift: expected fewer pixels than the {side} of an image's side, got {config.shift:,}"
-        )
+    for name in ("shift", "cutout"):
+        if (pixels := getattr(config, name)) >= side:
+            expected = f"expected fewer pixels than the {side} of an image's side"
+            raise ValueError(f"{name}: {expected}, got {pixels:,}")
 
 
 def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:

@@ -44,20 +44,22 @@ AHEAD = {"cuda": 16}
 
 
 def batches(
-    data: ImageData, size: int, shift: int = 0, *, full: bool = False
+    data: ImageData, size: int, shift: int = 0, cutout: int = 0, *, full: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The training images once, in random order: normalised images and labels.
 
     The epoch is cut into equal batches of at most `size`, so that none is too small for batch norm;
     if `full`, into batches of `size`, without the images that are over where there is one batch.
     Where the data allows it, each image is mirrored left to right with probability ½; each is moved
-    by up to `shift` pixels, up or down and left or right. Randomness is the global CPU generator's,
-    all drawn before the first batch: from the same seed networks of any size, whose dropout draws
-    from it too, see the same images, on every device.
+    by up to `shift` pixels, up or down and left or right; a square of `cutout` pixels a side around
+    a pixel of each becomes the mean of all images (arXiv:1708.04552). Randomness is the global CPU
+    generator's, all drawn before the first batch: from the same seed networks of any size, whose
+    dropout draws from it too, see the same images, on every device.
     """
     count, device = len(data.train_images), data.train_images.device
     order, mirroring = torch.randperm(count), torch.rand(count) < 0.5
     moves = torch.randint(2 * shift + 1, (count, 2)) if shift else None
+    centres = torch.rand(count, 2).to(device) if cutout else None
     order, mirroring = order.to(device), mirroring.to(device)
     moves = moves.to(device) if moves is not None else None
     parts = order.tensor_split(-(-count // size))
@@ -66,6 +68,8 @@ def batches(
     ahead = AHEAD.get(device.type, 1)
     for some in (parts[i : i + ahead] for i in range(0, len(parts), ahead)):
         images = _drawn(data, torch.cat(some), mirroring, moves, shift)
+        if centres is not None:
+            images = _cut(images, centres[torch.cat(some)], cutout, data)
         for own, drawn in zip(images.split([len(part) for part in some]), some, strict=True):
             yield normalize(own, data), data.train_labels[drawn]
 
@@ -97,3 +101,16 @@ def _moved(images: Tensor, moves: Tensor, shift: int, mirrored: Tensor | None) -
     pixels = (rows - shift)[:, :, None] * w + (columns - shift)[:, None]
     index = pixels.flatten(1)[:, None].expand(n, c, h * w)
     return images.flatten(2).gather(2, index).view(n, c, h, w)
+
+
+def _cut(images: Tensor, centres: Tensor, side: int, data: Normalisation) -> Tensor:
+    """uint8 N×C×H×W with the data's mean in a square around the pixel `centres` N×2 in [0, 1), of
+    which what lies outside of the image is lost."""
+    inside = []
+    for size, centre in zip(images.shape[2:], centres.split(1, dim=1), strict=True):
+        first = (centre * size).long() - side // 2
+        places = torch.arange(size, device=images.device)
+        inside.append((places >= first) & (places < first + side))
+    mean, _ = _constants(tuple(data.mean), tuple(data.std), images.device)
+    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return torch.where(square, mean.round().to(torch.uint8), images)

@@ -147,7 +147,10 @@ _POSITIVE = (
     "rungs",
     "score_samples",
 )
-_NOT_NEGATIVE = ("lam", "seed", "cooldown", "l1", "plateau", "weight_decay", "warmup", "shift")
+_NOT_NEGATIVE = (
+    *("lam", "seed", "cooldown", "l1", "plateau", "weight_decay", "warmup", "shift", "cutout"),
+    "cutout_from",
+)
 
 
 def _expect(name: str, condition: bool, expected: str, config: TrialConfig) -> None:

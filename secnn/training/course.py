@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from secnn.growth.candidates import Candidate
 from secnn.growth.consideration import affordable, can_grow, channel_step, consider
-from secnn.growth.controls import next_in_turn
+from secnn.growth.controls import Schedule
 from secnn.growth.criterion import CRITERIA
+from secnn.growth.decision import Growth
 from secnn.growth.expansion import Expansion
 from secnn.network.network import SECNN, outline
 from secnn.network.spec import NetworkSpec
@@ -20,7 +22,7 @@ def course(
     config: TrialConfig, image_shape: tuple[int, int, int], classes: int
 ) -> list[NetworkSpec]:
     """The network's shape in each epoch, if it grows whenever the criterion is asked: as the
-    criterion decides where it reads no score, else in turn.
+    criterion decides where it reads no score, else in its turn, or in that of `Schedule`.
 
     A criterion that reads scores and has no bound, as in the paper, may decline as well as not: its
     network is taken to stay as it is.
@@ -52,10 +54,19 @@ def _next(
 ) -> Expansion | None:
     if not _scoreless(config):
         fitting = affordable(network, config, channel_step(config, made))
-        return next_in_turn(fitting, made) if fitting else None
+        return _in_turn(network, config, made, fitting) if fitting else None
     no_images = torch.empty(0), torch.empty(0)
     try:
         considered = consider(network, config, no_images, made, [0.0] * epoch, epoch)
     except Exception:  # A criterion of one's own may fail; its trial tells how.
         return None
     return considered.decision.expansion
+
+
+def _in_turn(
+    network: SECNN, config: TrialConfig, made: Sequence[Expansion], fitting: Sequence[Expansion]
+) -> Expansion | None:
+    turn = getattr(CRITERIA.find(config.criterion)(config), "turn", Schedule())
+    unscored = [Candidate(e, e.added_parameters(network)) for e in fitting]
+    given = torch.Generator(), network.n_parameters, network.spec
+    return turn.decide(Growth([], made, 0.0, unscored, *given)).expansion

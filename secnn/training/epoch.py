@@ -64,6 +64,7 @@ def train_epoch(
     batch_size: int,
     *,
     shift: int = 0,
+    cutout: int = 0,
     full: bool = False,
     rate: Callable[[float], float] | None = None,
     run: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -74,7 +75,7 @@ def train_epoch(
     step.network.train()
     run = run or step
     count, seen, sums = -(-len(data.train_images) // batch_size), 0, []
-    for i, (images, labels) in enumerate(batches(data, batch_size, shift, full=full)):
+    for i, (images, labels) in enumerate(batches(data, batch_size, shift, cutout, full=full)):
         if rate is not None:
             set_rate(step.optimizer, rate(i / count))
         sums.append(run(images, labels))

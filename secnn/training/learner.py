@@ -80,6 +80,7 @@ class Learner:
             data,
             config.batch_size,
             shift=config.shift,
+            cutout=config.cutout if self.network.n_parameters >= config.cutout_from else 0,
             full=config.batches == "full",
             rate=rate,
             run=run,

@@ -39,6 +39,10 @@ class Recipe:
         label_smoothing: part of the target that is spread over all classes (arXiv:1512.00567).
         shift: pixels by which a training image is moved at most, in each direction; what moves in
             is its own edge, repeated.
+        cutout: side, in pixels, of the square of a training image that is blotted out, at another
+            place each time (arXiv:1708.04552).
+        cutout_from: parameters of the network from which on `cutout` holds: what a large one learns
+            by heart a small one has no room for.
     """
 
     epochs: int = 300
@@ -59,6 +63,8 @@ class Recipe:
     l1: float = 1e-5
     label_smoothing: float = 0.0
     shift: int = 0
+    cutout: int = 0
+    cutout_from: int = 0
 
     @property
     def decay_epochs(self) -> int:

@@ -14,6 +14,7 @@ SMALL = {"channels": (4,), "channel_steps": (2,), "max_parameters": 4000, "score
     [
         {"criterion": "schedule", **RUNGS},
         {"criterion": "pyramid", "cell": "separable", "layers": (2,), **RUNGS},
+        {"criterion": "balanced-pyramid", "tau": 1e-9, "channels": (4, 4), **RUNGS},
         {"criterion": "layers-first", **RUNGS},
         {"criterion": "channels-first", "epochs": 7, "cooldown": 1},
         {"criterion": "never", "epochs": 3},
@@ -35,7 +36,7 @@ def test_a_trial_takes_the_course_that_was_told(settings, make_data):
         assert (len(set(told)) > 1) == (settings["criterion"] != "never")
 
 
-@pytest.mark.parametrize("name, sizes", [("default", 9), ("separable", 17), ("paper", 1)])
+@pytest.mark.parametrize("name, sizes", [("conv", 9), ("default", 17), ("paper", 1)])
 def test_the_presets_courses(name, sizes):
     told = course(PRESETS[name].reference, (3, 32, 32), 10)
     assert len(told) == PRESETS[name].reference.epochs

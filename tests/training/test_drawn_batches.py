@@ -7,6 +7,8 @@ import torch
 
 from secnn.data import batches as drawing
 from secnn.data.batches import batches, normalize
+from secnn.training.config import TrialConfig
+from secnn.training.trial import Trial
 
 # --- normalisation ------------------------------------------------------------------------
 
@@ -134,14 +136,49 @@ def test_without_a_shift_the_same_images_are_drawn_as_ever(make_data):
     assert torch.equal(plain, torch.cat([x for x, _ in batches(data, 50, 0)]))
 
 
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_a_square_of_each_image_becomes_the_mean(side, make_data):
+    data = make_data(channels=3, size=(9, 7), flip=False)
+    torch.manual_seed(0)
+    order, _, places = torch.randperm(120), torch.rand(120), torch.rand(120, 2)
+    torch.manual_seed(0)
+    seen = torch.cat([x for x, _ in batches(data, 40, 0, side)])
+    mean = (255 * torch.tensor(data.mean)).round().to(torch.uint8).view(3, 1, 1)
+    for i, drawn in enumerate(order):
+        image = data.train_images[drawn].clone()
+        top, left = (int(p * n) - side // 2 for p, n in zip(places[drawn], (9, 7), strict=True))
+        image[:, max(top, 0) : top + side, max(left, 0) : left + side] = mean
+        torch.testing.assert_close(seen[i : i + 1], normalize(image[None], data))
+
+
+def test_images_are_cut_from_a_number_of_parameters_on(make_data, monkeypatch):
+    sides, given = [], {"criterion": "schedule", "schedule": "rungs", "rungs": 2, "epochs": 4}
+
+    def noted(data, size, shift, cutout, **how):
+        sides.append(cutout)
+        return batches(data, size, shift, cutout, **how)
+
+    monkeypatch.setattr("secnn.training.epoch.batches", noted)
+    small = TrialConfig(**given, channels=(4,), batch_size=40, score_samples=16)
+    trial = Trial(small, make_data())
+    config = dataclasses.replace(small, cutout=3, cutout_from=trial.network.n_parameters + 1)
+    trial, sizes = Trial(config, make_data()), []
+    while not trial.done:
+        sizes.append(trial.network.n_parameters)
+        trial.step()
+    assert sides == [3 if size > sizes[0] else 0 for size in sizes]
+    assert set(sides) == {0, 3}
+
+
+@pytest.mark.parametrize("side", [0, 3])
 @pytest.mark.parametrize("shift", [0, 2])
-def test_batches_that_are_drawn_ahead_are_the_same(shift, make_data, monkeypatch):
+def test_batches_that_are_drawn_ahead_are_the_same(shift, side, make_data, monkeypatch):
     """As on a GPU, sixteen at once; the last ones are fewer, and smaller."""
     data = dataclasses.replace(make_data(flip=True))
 
     def epoch():
         torch.manual_seed(5)
-        return list(batches(data, 7, shift))
+        return list(batches(data, 7, shift, side))
 
     plain = epoch()
     monkeypatch.setitem(drawing.AHEAD, "cpu", 16)
