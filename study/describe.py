@@ -151,8 +151,8 @@ def announce(study: dict, data: ImageData, out: Path) -> None:
     images = study["dataset"]["images"]
     print(
         f"{trials(len(study['trials']))} of preset {study['preset']} on {data.source}: "
-        f"{images['train']} training, {images['validation']} validation and {images['test']} test "
-        f"images, {data.classes} classes. Results: {out}"
+        f"{images['train']:,} training, {images['validation']:,} validation and "
+        f"{images['test']:,} test images, {data.classes} classes. Results: {out}"
     )
     print(_effort(study) + _reduced(study, data))
     print(_growth(study, data), flush=True)  # Ray may take a while to start.
