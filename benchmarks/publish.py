@@ -1,10 +1,11 @@
 """What of a study is worth keeping, as a folder to commit.
 
-    python benchmarks/publish.py OUT results/NAME --machine 'AMD EPYC, one core'
+    python benchmarks/publish.py OUT results/NAME --machine 'AMD EPYC, one core' [--preset NOW]
 
 Copied are study.json and the logs of the finished trials (of what is not finished nothing), and the
 ladder of the trial at the reference whose highest validation accuracy is the median. The name of
-the computer in the logs becomes `--machine`. Then the table, the figures as PNG and the report are
+the computer in the logs becomes `--machine`, and that of the preset `--preset`, if it has another
+one now. Then the table, the figures as PNG and the report are
 made anew, by the commands that a user has.
 """
 
@@ -26,33 +27,37 @@ from secnn.analysis.summary import best_epoch
 KINDS = ("epochs", "expansions", "trials")
 
 
-def publish(out: Path, target: Path, machine: str) -> None:
+def publish(out: Path, target: Path, machine: str, preset: str | None) -> None:
     """Write `target` from the study `out`."""
+    names = {"hostname": machine} | ({"preset": preset} if preset else {})
     done = [trial.key for trial in read_study(out).trials if trial.finished]
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     about = json.loads((out / "study.json").read_text())
+    if preset:
+        about["command"] = about["command"].replace(about["preset"], preset)
+        about["preset"] = preset
     about["trials"] = {key: about["trials"][key] for key in done}
     (target / "study.json").write_text(json.dumps(about, indent=2) + "\n")
     for kind in KINDS:
         (target / "logs" / kind).mkdir(parents=True)
         for key in done:
-            copy(out / "logs" / kind / f"{key}.parquet", target / "logs" / kind, machine)
+            copy(out / "logs" / kind / f"{key}.parquet", target / "logs" / kind, names)
     study = read_study(target)
     key = median(study).key
     shutil.copytree(out / "trials" / key / "ladder", target / "trials" / key / "ladder")
     analyse(target, sweeps=len(study.settings) > 1)
 
 
-def copy(log: Path, folder: Path, machine: str) -> None:
-    """The same rows, smaller, and computed by `machine`."""
+def copy(log: Path, folder: Path, names: dict[str, str]) -> None:
+    """The same rows, smaller, with other `names` in the columns that have them."""
     if not log.exists():  # A trial that considered nothing logs no expansions.
         return
     with pq.ParquetFile(log) as file:
         rows = file.read()
-    if "hostname" in rows.column_names:
-        at = rows.column_names.index("hostname")
-        rows = rows.set_column(at, "hostname", pa.array([machine] * len(rows)))
+    for column in names.keys() & set(rows.column_names):
+        at = rows.column_names.index(column)
+        rows = rows.set_column(at, column, pa.array([names[column]] * len(rows)))
     pq.write_table(rows, folder / log.name, compression="zstd")
 
 
@@ -84,5 +89,6 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--machine", required=True)
+    parser.add_argument("--preset")
     asked = parser.parse_args()
-    publish(asked.out, asked.target, asked.machine)
+    publish(asked.out, asked.target, asked.machine, asked.preset)
