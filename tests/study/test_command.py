@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from studies import ROOT, command
 
-from secnn import load_dataset
-from secnn.study import tuning
 from secnn.study.command import parser
 from secnn.study.describe import describe
 from secnn.study.interrupts import resumed
 from secnn.study.run import main
-from secnn.study.store import StoreError, open_study, read_study
+from secnn.study.store import open_study
+
+CONV = ["--preset", "conv", "--dataset", "digits"]
 
 BAD = {
     "an unknown preset": (["--preset", "huge"], "--preset"),
@@ -68,15 +68,15 @@ BAD = {
         "channels: expected at most 50 numbers",
     ),
     "a budget in which no expansion fits": (
-        ["--dataset", "digits", "--max-parameters", "8800"],
+        [*CONV, "--max-parameters", "8800"],
         "start with 8,736 parameters, and the smallest expansion adds 1,884",
     ),
     "FLOPs in which no expansion fits": (
-        ["--dataset", "digits", "--max-flops", "1786600"],
+        [*CONV, "--max-flops", "1786600"],
         "--max-flops 1786600: no expansion fits",
     ),
     "no room in any block": (
-        ["--dataset", "digits", "--set", "capacity=1", "expansions=AddLayer"],
+        [*CONV, "--set", "capacity=1", "expansions=AddLayer"],
         "expansions: none of AddLayer fits",
     ),
     "no plugin's name": (["--import", "own.py"], "--import"),
@@ -84,7 +84,7 @@ BAD = {
     "a setting with an option": (["--set", "criterion=never"], "use --criterion"),
     "a setting with two words": (["--set", "max_flops=9000000"], "use --max-flops"),
     "a seed that is set": (["--set", "seed=3"], "use --seed-offset"),
-    "parameters below the start": (["--dataset", "digits", "--max-parameters", "10"], "8736"),
+    "parameters below the start": ([*CONV, "--max-parameters", "10"], "8736"),
     "FLOPs below the start": (["--dataset", "digits", "--max-flops", "10"], "--max-flops"),
     "too many blocks": (["--dataset", "digits", "--set", "channels=4,4,4,4,4,4"], "image_size"),
     "batches of one": (["--dataset", "digits", "--set", "batch_size=1"], "batch_size"),
@@ -175,122 +175,9 @@ def test_help_is_grouped_and_dry_run_lists_the_trials(tmp_path, capsys):
     assert all(f"{group}:" in shown.stdout for group in ("what to run", "data", "where and how"))
     assert main(["--dataset", "digits", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     dry = capsys.readouterr().out
-    assert dry.count("criterion=balanced") == 12
-    assert "\nNetworks grow from 8,736 to at most 60,000 parameters.\n" in dry
+    assert dry.count("criterion=balanced-pyramid,tau=") == 12
+    assert "\nNetworks grow from 3,802 to at most 60,000 parameters.\n" in dry
     assert not (tmp_path / "out").exists()
-
-
-def test_the_same_folder_for_another_study_is_refused(tmp_path, capsys):
-    arguments = parser().parse_args(["--preset", "quick", "--dataset", "digits"])
-    data = load_dataset("digits")
-    open_study(tmp_path / "out", describe(arguments, data))
-    before = (tmp_path / "out" / "study.json").read_bytes()
-    out = ["--out", str(tmp_path / "out"), "--dataset", "digits"]
-    for other in (["--preset", "quick", "--epochs", "3"], ["--preset", "paper"]):
-        assert main([*other, *out]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
-        assert "another study" in error
-    open_study(tmp_path / "out", describe(arguments, data))  # The same one is welcome.
-    assert (tmp_path / "out" / "study.json").read_bytes() == before
-    assert read_study(tmp_path / "out")["preset"] == "quick"
-
-    older = json.loads(before)
-    for fields in older["trials"].values():
-        del fields["penalty"]  # As if the setting had come since, with this default.
-    (tmp_path / "out" / "study.json").write_text(json.dumps(older))
-    open_study(tmp_path / "out", describe(arguments, data))
-
-
-def stored(out, *options):
-    """`out` with the study.json of `options`; these, to repeat."""
-    options = ["--preset", "quick", "--dataset", "digits", "--out", str(out), *options]
-    asked = parser().parse_args(options)
-    open_study(out, describe(asked, load_dataset("digits")))
-    return options
-
-
-@pytest.mark.parametrize("command", [None, "x\ny" * 5000])
-@pytest.mark.parametrize("setting", ["tau", "x" * 5000])
-def test_a_damaged_study_is_told_in_one_short_line(command, setting, tmp_path, capsys):
-    options = stored(tmp_path / "out", "--dry-run")
-    path = tmp_path / "out" / "study.json"
-    content = json.loads(path.read_text())
-    content["command"] = command or content["command"]
-    next(iter(content["trials"].values()))[setting] = "x"
-    path.write_text(json.dumps(content))
-    assert main(options) == 2
-    told = capsys.readouterr().err
-    assert str(path.parent) in told
-    assert told.count("\n") == 1
-    assert len(told) < 1000
-
-
-def test_a_study_can_get_more_trials(tmp_path):
-    out = tmp_path / "out"
-    options = stored(out)
-    before = read_study(out)["trials"]
-    stored(out, "--num-samples", "6", "--criterion", "never", "--retrain")
-    after = read_study(out)
-    assert list(after["trials"])[:5] == list(before)[:5]
-    assert len(after["trials"]) == len(before) + 1 + 6 + 12
-    assert before.items() <= after["trials"].items()
-    assert len(after["retrain"]) == 12
-    with pytest.raises(StoreError, match=r"a trial less: criterion=.*,seed=5\)"):
-        open_study(out, describe(parser().parse_args(options), load_dataset("digits")))
-    assert read_study(out) == after
-    assert [path.name for path in out.iterdir()] == ["study.json"]
-
-
-def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path, capsys):
-    out = tmp_path / "out"
-    options = stored(out, "--num-samples", "2", "--tau", "--lam")
-    first, second = read_study(out)["trials"]
-    (out / "trials" / first).mkdir(parents=True)
-    (out / "trials" / first / "DONE").touch()
-    before = (out / "study.json").read_bytes()
-    options = [*options[: options.index("--num-samples")], "--tau", "--lam"]
-    assert main([*options, "--dry-run", "--num-samples", "3"]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    lines = [line.split() for line in shown if line.startswith("criterion=")]
-    assert lines == [[first, "done"], [second], [second.replace("seed=1", "seed=2")]]
-    shift = ("--num-samples", "2", "--seed-offset", "1")
-    assert main([*options, "--dry-run", *shift]) == 2
-    less = capsys.readouterr().err
-    assert less.count("\n") == 1
-    assert f"a trial less: {first}, a trial more: {second[:-1]}2" in less
-    assert read_study(out)["command"] in less
-    assert "--fresh" in less
-    assert (out / "study.json").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_what_is_refused_changes_nothing_on_the_disk(tmp_path, capsys, monkeypatch):
-    """Not even where Ray has to be asked first; what it answers is tested in test_tuning."""
-    monkeypatch.setattr(tuning, "connect", lambda asked: None)
-    monkeypatch.setattr(tuning.ray, "cluster_resources", lambda: {"CPU": 2.0})
-    old, new = tmp_path / "old", tmp_path / "new"
-    options = stored(old)[:-2]
-    before = (old / "study.json").read_bytes()
-    for more in (["--out", str(old), "--fresh"], ["--out", str(new)]):
-        assert main([*options, "--cpus-per-trial", "4096", *more]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: --cpus-per-trial: expected at most 2")
-        assert error.count("\n") == 1
-    assert (old / "study.json").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["old"]
-
-
-@pytest.mark.parametrize("more", [[], ["--fresh"]], ids=["as it is", "fresh"])
-@pytest.mark.parametrize("out", ["a.txt", "a.txt/out", "."])
-def test_a_folder_of_something_else_is_refused(out, more, tmp_path, capsys):
-    (tmp_path / "a.txt").write_text("precious")
-    assert main(["--dataset", "digits", "--out", str(tmp_path / out), *more]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: --out: ")
-    assert "is a file" in error or "holds files but no study" in error
-    assert [p.name for p in tmp_path.parent.glob(f"*{tmp_path.name}*")] == [tmp_path.name]
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["precious"]
 
 
 def test_going_on_does_not_start_anew():
