@@ -193,10 +193,12 @@ def is_full(error: BaseException) -> bool:
 
 
 def has_room(out: Path) -> bool:
-    """Whether a small file can be written to `out`; unlike free blocks, this counts quotas."""
-    probe = out / ".room"
+    """Whether two more files as large as the largest network's can be written to `out`, as two
+    trials at once need it: what a file that did not fit leaves free is no room. Unlike free blocks,
+    this counts quotas."""
+    probe, sizes = out / ".room", (path.stat().st_size for path in out.glob("trials/**/*.pt"))
     try:
-        write_text(probe, " " * 4096)
+        write_text(probe, " " * 2 * max(sizes, default=2048))
         probe.unlink()
     except OSError as error:
         return not is_full(error)
