@@ -5,8 +5,8 @@
 Copied are study.json and the logs of the finished trials (of what is not finished nothing), and the
 ladder of the trial at the reference whose highest validation accuracy is the median. The name of
 the computer in the logs becomes `--machine`, and that of the preset `--preset`, if it has another
-one now. Then the table, the figures as PNG and the report are
-made anew, by the commands that a user has.
+one now. Then the table, the figures as PNG and the report are made anew, by the commands that a
+user has.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from secnn.analysis.logs import Study, Trial, read_study
+from secnn.analysis.logs import KINDS, Study, Trial, read_study
 from secnn.analysis.summary import best_epoch
-
-KINDS = ("epochs", "expansions", "trials")
 
 
 def publish(out: Path, target: Path, machine: str, preset: str | None) -> None:
@@ -63,24 +61,21 @@ def copy(log: Path, folder: Path, names: dict[str, str]) -> None:
 
 def median(study: Study) -> Trial:
     """The reference's trial in the middle, of an even number the better one."""
-    trials = study.settings[study.reference]
-    best = {trial: best_epoch(trial.epochs) for trial in trials}
-    ranked = sorted(
-        (trial for trial in trials if best[trial] is not None),
-        key=lambda trial: best[trial]["val_accuracy"],
-    )
-    return ranked[len(ranked) // 2]
+
+    def highest(trial: Trial) -> float:
+        return best_epoch(trial.epochs)["val_accuracy"]
+
+    trials = sorted(study.settings[study.reference], key=highest)
+    return trials[len(trials) // 2]
 
 
 def analyse(target: Path, sweeps: bool) -> None:
     """What `secnn table`, `secnn plot` and `secnn report` make of it."""
-    figures = ["pareto", "growth"] + ["sweep"] * sweeps
     command = [sys.executable, "-m", "secnn"]
     subprocess.run([*command, "table", target], check=True, stdout=subprocess.DEVNULL)
-    for name in figures:
+    for name in ["pareto", "growth"] + ["sweep"] * sweeps:
         made = target / "analysis" / f"{name}.png"
-        options = ["--output", made]
-        subprocess.run([*command, "plot", name, target, *options], check=True)
+        subprocess.run([*command, "plot", name, target, "--output", made], check=True)
     subprocess.run([*command, "report", target], check=True)
 
 

@@ -59,17 +59,19 @@ def batches(
     count, device = len(data.train_images), data.train_images.device
     order, mirroring = torch.randperm(count), torch.rand(count) < 0.5
     moves = torch.randint(2 * shift + 1, (count, 2)) if shift else None
-    centres = torch.rand(count, 2).to(device) if cutout else None
+    centres = torch.rand(count, 2) if cutout else None
     order, mirroring = order.to(device), mirroring.to(device)
     moves = moves.to(device) if moves is not None else None
+    centres = centres.to(device) if centres is not None else None
     parts = order.tensor_split(-(-count // size))
     if full and count >= size:
         parts = order[: count - count % size].split(size)
     ahead = AHEAD.get(device.type, 1)
     for some in (parts[i : i + ahead] for i in range(0, len(parts), ahead)):
-        images = _drawn(data, torch.cat(some), mirroring, moves, shift)
+        wanted = torch.cat(some)
+        images = _drawn(data, wanted, mirroring, moves, shift)
         if centres is not None:
-            images = _cut(images, centres[torch.cat(some)], cutout, data)
+            images = _cut(images, centres[wanted], cutout, data)
         for own, drawn in zip(images.split([len(part) for part in some]), some, strict=True):
             yield normalize(own, data), data.train_labels[drawn]
 

@@ -80,6 +80,11 @@ class Candidate:
         return None if self.gain_unbiased is None else self.gain_unbiased / 2
 
 
+def unscored(network: SECNN, expansions: Sequence[Expansion]) -> list[Candidate]:
+    """What a criterion that reads no score gets to see of `expansions`."""
+    return [Candidate(e, e.added_parameters(network)) for e in expansions]
+
+
 def propose(
     network: SECNN, channels: int, kinds: Sequence[str] = ("AddLayer", "AddChannels")
 ) -> list[Expansion]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from secnn.growth.candidates import NOT_SCORED, SCORERS, Candidate, propose
+from secnn.growth.candidates import NOT_SCORED, SCORERS, Candidate, propose, unscored
 from secnn.growth.criterion import CRITERIA
 from secnn.growth.decision import Decision, Growth
 from secnn.growth.expansion import AddChannels, Expansion, largest_logit_change
@@ -53,7 +53,7 @@ def consider(
         current, candidates = score(network, *scoring_set, expansions, config, seed)
     else:
         current = NOT_SCORED
-        candidates = [Candidate(e, e.added_parameters(network)) for e in expansions]
+        candidates = unscored(network, expansions)
     generator = torch.Generator().manual_seed(seed)
     growth = Growth(
         losses, made, current, candidates, generator, network.n_parameters, network.spec

@@ -148,7 +148,15 @@ _POSITIVE = (
     "score_samples",
 )
 _NOT_NEGATIVE = (
-    *("lam", "seed", "cooldown", "l1", "plateau", "weight_decay", "warmup", "shift", "cutout"),
+    "lam",
+    "seed",
+    "cooldown",
+    "l1",
+    "plateau",
+    "weight_decay",
+    "warmup",
+    "shift",
+    "cutout",
     "cutout_from",
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from secnn.growth.candidates import Candidate
+from secnn.growth.candidates import NOT_SCORED, unscored
 from secnn.growth.consideration import affordable, can_grow, channel_step, consider
 from secnn.growth.controls import Schedule
 from secnn.growth.criterion import CRITERIA
@@ -67,6 +67,5 @@ def _in_turn(
     network: SECNN, config: TrialConfig, made: Sequence[Expansion], fitting: Sequence[Expansion]
 ) -> Expansion | None:
     turn = getattr(CRITERIA.find(config.criterion)(config), "turn", Schedule())
-    unscored = [Candidate(e, e.added_parameters(network)) for e in fitting]
-    given = torch.Generator(), network.n_parameters, network.spec
-    return turn.decide(Growth([], made, 0.0, unscored, *given)).expansion
+    given = unscored(network, fitting), torch.Generator(), network.n_parameters, network.spec
+    return turn.decide(Growth([], made, NOT_SCORED, *given)).expansion

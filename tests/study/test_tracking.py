@@ -39,8 +39,9 @@ def test_a_server_that_listens_and_files_are_let_through():
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         tracking.expect_listener(f"http://127.0.0.1:{server.getsockname()[1]}/path")
-        asked, _ = server.accept()
+        asked, caller = server.accept()
         asked.close()
+        assert caller[0] == "127.0.0.1"
     tracking.expect_listener("sqlite:///runs.db")
 
 
