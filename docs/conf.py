@@ -36,7 +36,7 @@ napoleon_use_ivar = True  # Else fields would be described twice.
 default_role = "code-or-name"
 
 CONTENTS = {
-    "Using it": ("faq", "results", "report", "reliability", "cluster", "performance"),
+    "Using it": ("gallery", "faq", "results", "report", "reliability", "cluster", "performance"),
     "How it works": ("method", "training", "cells", "criterion", "criterion-evidence", "paper"),
     "Building on it": ("extending", "api", "contributing"),
 }

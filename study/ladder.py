@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from secnn.commands import Parser, not_negative, program, whole
@@ -31,7 +31,7 @@ LIMITS = ("max_parameters", "max_flops", "min_accuracy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     asked = parser().parse_args(arguments)
-    return shown(lambda: listed(fitting(asked.out or newest_study(), asked)))
+    return shown(lambda: listed(fitting(asked.out or newest_study(), asked), asked.min_accuracy))
 
 
 def parser() -> Parser:
@@ -69,11 +69,26 @@ def _limits(asked: argparse.Namespace) -> str:
     return " ".join(f"--{k.replace('_', '-')} {n}" for k, n in given.items() if n is not None)
 
 
-def listed(rows: list[dict]) -> str:
-    """The table of the networks, and how to export the best one."""
-    best = max(rows, key=lambda row: row["val_accuracy"])
+def listed(rows: list[dict], min_accuracy: float | None = None) -> str:
+    """The table of the networks, and how to export the one that `secnn.load_within` would take."""
+    best = max(rows, key=lambda row: row["val_accuracy"]) if min_accuracy is None else rows[0]
     exporting = shlex.join([best["file"], "network.onnx"])
-    return f"{table(rows)}\nNext: {exporter()} {exporting}"
+    return f"{table(networks(rows))}\nNext: {exporter()} {exporting}"
+
+
+def networks(rows: Iterable[dict]) -> list[dict]:
+    """One row a network, which several files may hold: `rung` then has all their names."""
+    found: dict[tuple, list[dict]] = {}
+    for row in rows:
+        found.setdefault((Path(row["file"]).parent, row["epoch"]), []).append(row)
+    return [same[0] | {"rung": _names([row["rung"] for row in same])} for same in found.values()]
+
+
+def _names(rungs: list[str]) -> str:
+    """`size-8736 target-60,65`: the targets are many, and share their prefix."""
+    targets = [name.removeprefix("target-") for name in rungs if name.startswith("target-")]
+    others = [name for name in rungs if not name.startswith("target-")]
+    return " ".join(others + [f"target-{','.join(targets)}"] * bool(targets))
 
 
 def exporter() -> str:

@@ -18,7 +18,7 @@ from secnn.score.watch import Watch
 
 __all__ = ["CHUNK", "RULES", "Recording", "evaluating", "per_sample_gradients", "record"]
 
-CHUNK = 128
+CHUNK = 64
 """Samples whose activations are held at once: bounds the memory."""
 
 

@@ -52,12 +52,14 @@ def to_onnx(source: str | Path | SECNN, file: str | Path, pixels: bool = False) 
     """Write the network as ONNX, in evaluation mode; returns what was written.
 
     The model maps `images`, normalised floats batch×C×H×W, to `logits`, batch×classes, for any
-    batch; with `pixels`, which takes a checkpoint, `images`, raw uint8 ones, to `probabilities`
-    (see `FromPixels`). Its metadata are `spec` and `versions`, and from a checkpoint `class_names`,
-    `mean` and `std` (of the normalisation, in units where 255 is 1), all as JSON.
+    batch; with `pixels`, for what knows its data's normalisation, `images`, raw uint8 ones, to
+    `probabilities` (see `FromPixels`). Its metadata are `spec` and `versions`, and where they are
+    known `class_names`, `mean` and `std` (of the normalisation, in units where 255 is 1), all as
+    JSON.
 
     Args:
-        source: a checkpoint's path, or a network, which stays as it is.
+        source: a checkpoint's path, or a network, which stays as it is; one that was loaded from a
+            checkpoint knows its data.
 
     Raises:
         ImportError: onnx or onnxscript is missing.
@@ -94,8 +96,8 @@ def _from_pixels(network: SECNN, content: dict) -> FromPixels:
     data = content.get("data", {})
     if not {"mean", "std"} <= data.keys():
         raise ValueError(
-            "pixels: expected a checkpoint, which knows its data's normalisation, got a network "
-            "alone; give the .pt file, or export without pixels"
+            "pixels: expected a checkpoint or a network loaded from one, which know their data's "
+            "normalisation, got a network alone; give the .pt file, or export without pixels"
         )
     return FromPixels(network, data["mean"], data["std"]).eval()
 
@@ -207,6 +209,7 @@ def _content(source: str | Path | SECNN) -> tuple[dict, SECNN]:
     """A checkpoint's content, and its network: a copy, in evaluation mode, on the CPU."""
     if isinstance(source, SECNN):
         content = checkpoint.describe_network(source)
+        content |= {"data": source.data} if source.data else {}
         return content, checkpoint.rebuild(content, "source")
     content = checkpoint.read(source)
     return content, checkpoint.rebuild(content, source)

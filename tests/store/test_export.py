@@ -55,9 +55,10 @@ def test_onnx_agrees_with_torch_for_any_batch(grown, saved, draw_images, tmp_pat
         torch.testing.assert_close(logits, grown(images), atol=1e-5, rtol=1e-5)
 
 
-def test_onnx_from_pixels_gives_what_predict_does(grown, saved, make_data, tmp_path):
+@pytest.mark.parametrize("source", [str, secnn.load], ids=["a file", "a loaded network"])
+def test_onnx_from_pixels_gives_what_predict_does(source, grown, saved, make_data, tmp_path):
     spec, file = grown.spec, tmp_path / "network.onnx"
-    export.to_onnx(saved, file, pixels=True)
+    export.to_onnx(source(saved), file, pixels=True)
     data = make_data(17, spec.image_size, spec.input_channels, spec.classes)
     for images in (data.train_images[:1], data.train_images):
         probabilities, _ = run_onnx(file, images, "probabilities")
@@ -136,6 +137,12 @@ def test_safetensors_hold_what_the_checkpoint_holds(saved, tmp_path):
     content, original = export.read_safetensors(file), checkpoint.read(saved)
     assert content.pop("network").keys() == original.pop("network").keys()
     assert content == original
+
+
+def test_a_loaded_network_still_knows_its_data_in_safetensors(saved, tmp_path):
+    file = tmp_path / "network.safetensors"
+    export.to_safetensors(secnn.load(saved), file)
+    assert export.from_safetensors(file).data == checkpoint.read(saved)["data"]
 
 
 def test_damaged_and_foreign_safetensors_give_one_line(saved, tmp_path):

@@ -7,11 +7,13 @@ import shlex
 import signal
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import without_ray
 from studies import ROOT, command, logs, popen, secnn
 
@@ -120,10 +122,14 @@ def test_the_ladder_is_shown_as_a_table(study, capsys):
     out, _, _ = study
     head, *lines, next_ = secnn("ladder", out, "--max-parameters", 9000).stdout.splitlines()
     assert head.split()[:3] == ["trial", "rung", "parameters"]
-    expected = [row for row in ladder(out) if row["parameters"] <= 9000]
+    rows = [row for row in ladder(out) if row["parameters"] <= 9000]
     found = [line.split() for line in lines]
-    assert [(cells[0], cells[1]) for cells in found] == [(r["trial"], r["rung"]) for r in expected]
-    assert {cells[2] for cells in found} == {"8,736"}
+    assert all(cells[-5] == "8,736" for cells in found)
+    networks = {(row["trial"], row["epoch"]) for row in rows}
+    assert len(found) == len(networks) < len(rows)
+    assert {(cells[0], int(cells[-1])) for cells in found} == networks
+    names = Counter(name for cells in found for name in rungs(cells[1:-5]))
+    assert names == Counter(row["rung"] for row in rows)
     words = shlex.split(next_)
     assert words[:5] == ["Next:", "python", "-m", "secnn", "export"]
     assert Path(words[5]).is_file()
@@ -131,6 +137,28 @@ def test_the_ladder_is_shown_as_a_table(study, capsys):
     refused = capsys.readouterr().err
     assert refused.count("\n") == 1
     assert "--max-parameters 10; the smallest has 8,736" in refused
+
+
+def rungs(cells: list[str]) -> list[str]:
+    """The names of the files that hold one network, as `secnn ladder` shows them."""
+    targets = [cell.removeprefix("target-") for cell in cells if cell.startswith("target-")]
+    others = [cell for cell in cells if not cell.startswith("target-")]
+    return others + [f"target-{name}" for some in targets for name in some.split(",")]
+
+
+@pytest.mark.parametrize("budget", [{}, {"max_parameters": 9000}, {"min_accuracy": 0.0}])
+def test_the_line_that_exports_names_what_load_within_loads(study, capsys, budget):
+    out, _, _ = study
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in budget.items()]
+    assert show_ladder([str(out), *options]) == 0
+    file = shlex.split(capsys.readouterr().out.splitlines()[-1])[-2]
+    budget = budget or {"max_parameters": None}
+    pairs = zip(
+        checkpoint.load(file).named_parameters(),
+        load_within(out, **budget).named_parameters(),
+        strict=True,
+    )
+    assert all(name == same and torch.equal(a, b) for (name, a), (same, b) in pairs)
 
 
 def test_a_second_study_in_the_same_folder_waits_for_the_first(study, capsys):
