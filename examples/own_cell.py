@@ -1,6 +1,7 @@
-"""A cell of your own: plain residual layers, with the head of the separable cell.
+r"""A cell of your own: plain residual layers, with the head of the separable cell.
 
-secnn run --import examples.own_cell --set cell=residual --preset quick --dataset digits
+secnn run --import examples.own_cell --set cell=residual \
+    --preset quick --dataset digits --out runs/residual
 """
 
 from __future__ import annotations

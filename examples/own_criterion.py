@@ -1,6 +1,7 @@
-"""A criterion of your own: grow where the network is narrowest.
+r"""A criterion of your own: grow where the network is narrowest.
 
-secnn run --import examples.own_criterion --criterion narrowest --preset quick --dataset digits
+secnn run --import examples.own_criterion --criterion narrowest \
+    --preset quick --dataset digits --out runs/narrowest
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A Fisher approximation of your own: one number for each parameter tensor.
+r"""A Fisher approximation of your own: one number for each parameter tensor.
 
-secnn run --import examples.own_fisher --fisher layerwise --preset quick --dataset digits
+secnn run --import examples.own_fisher --fisher layerwise \
+    --preset quick --dataset digits --out runs/layerwise
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from secnn.training.presets import PRESETS
 EPILOG = """\
 Exit status: 0 all trials are done; 1 a trial failed; 2 bad input; 130 interrupted.
 The same command continues a study that was interrupted.
-On CIFAR-10 a trial of preset paper takes about a quarter of an hour on one core with AVX-512,
+On CIFAR-10 a trial of preset paper takes about 20 minutes on one core with AVX-512,
 default and conv two hours, quick four minutes; the first lines of a study tell how long it
 will take here.
 """
@@ -168,7 +168,7 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         choices=KERNELS,
         default="auto",
         help="fused: this package's own on CPUs; reference: plain PyTorch; graph: recorded once "
-        "and replayed, on GPUs; auto: fused where it can be built",
+        "and replayed, on GPUs; auto: graph on a GPU, else fused where it can be built",
     )
     group.add_argument(
         "--precision",

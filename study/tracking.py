@@ -46,7 +46,7 @@ def expect_installed(asked: argparse.Namespace) -> None:
         if getattr(asked, option) and find_spec(package) is None:
             raise ValueError(
                 f"--{option}: expected the package {package}, which is not installed; "
-                f"pip install 'secnn[{option}]'"
+                f"pip install {package}"
             )
     if asked.mlflow and not (asked.dry_run or asked.status):
         expect_listener(asked.mlflow)

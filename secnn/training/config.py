@@ -34,9 +34,9 @@ class TrialConfig(GrowthSettings, Recipe):
         dropout, head_dropout, negative_slope, channels: the network's, see `NetworkSpec`.
         layers: of each block at the start; the last entry holds for all further blocks.
         capacity: the most layers in a block (the paper's N).
-        kernel: "fused" on CPUs, "reference" (plain PyTorch), "auto" (fused on a CPU where it can be
-            built, else reference), or "graph": the reference, recorded once an epoch and replayed,
-            on a GPU as a CUDA graph.
+        kernel: "fused" on CPUs, "reference" (plain PyTorch), "graph": the reference, recorded once
+            a size and replayed, on a GPU as a CUDA graph; or "auto": graph on a GPU, else fused
+            where it can be built, else reference.
         precision: "float32", "bfloat16", or "auto".
         targets: validation accuracies, in per cent, at whose first reaching the network is kept.
 

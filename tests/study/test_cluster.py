@@ -52,14 +52,14 @@ def prepared(path: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_nodes_get_all_that_an_installation_reads_and_nothing_else(name, configs):
+def test_nodes_get_all_that_an_installation_reads_the_examples_and_nothing_else(name, configs):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     folders = set(project["tool"]["setuptools"]["package-dir"].values())
     files = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
     mounts = {
         remote: local for remote, local in configs[name]["file_mounts"].items() if "secnn" in remote
     }
-    assert mounts == {f"~/secnn/{source}": source for source in folders | files}
+    assert mounts == {f"~/secnn/{source}": source for source in folders | files | {"examples"}}
     assert all((ROOT / source).exists() for source in mounts.values())
 
 
