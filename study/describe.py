@@ -9,6 +9,8 @@ from pathlib import Path
 from secnn.data.dataset import ImageData
 from secnn.files import as_text
 from secnn.growth.consideration import affordable, can_grow, channel_step, grows
+from secnn.growth.criterion import criterion_of
+from secnn.growth.proposal import expect_sites
 from secnn.network.network import SECNN, count_flops, outline
 from secnn.store import checkpoint
 from secnn.study import retrain
@@ -42,6 +44,8 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
         asked.sweep_samples,
         asked.criterion,
     )
+    for config in trials.values():
+        criterion_of(config)
     again = retrain.plan(trials, base) if asked.retrain else {}
     trials |= retrain.unresolved(trials, again)
     return {
@@ -111,6 +115,8 @@ def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:
             )
     if grows(config) and not can_grow(network, config, []):
         raise ValueError(_nothing_fits(config, network))
+    if grows(config):
+        expect_sites(network, config.proposal)
 
 
 def started(config: TrialConfig, data: ImageData) -> SECNN | None:
@@ -184,6 +190,8 @@ def _growth(study: dict, data: ImageData) -> str:
     start = f"{network.n_parameters:,} parameters"
     if not grows(config):
         return f"Networks have {start}; {config.criterion} does not grow them."
+    if config.schedule == "rungs" and min(config.rungs, config.epochs) == 1:
+        return f"Networks have {start}; in one rung they do not grow."
     flops = f"{config.max_flops:,} FLOPs an image" if config.max_flops else ""
     most = f"{config.max_parameters:,} parameters" if config.max_parameters else ""
     bounds = " and ".join(bound for bound in (most, flops) if bound)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from secnn.commands import Parser, not_negative, program, whole
-from secnn.store.ladder import fits, ladder
+from secnn.store.ladder import fits, ladder, possible
 from secnn.study.status import add_folder, newest_study, shown
 
 COLUMNS = {
@@ -57,10 +57,7 @@ def fitting(folder: Path, asked: argparse.Namespace) -> list[dict]:
     budgets = [getattr(asked, name) for name in LIMITS]
     found = [row for row in rows if fits(row, *budgets)]
     if not found:
-        raise ValueError(
-            f"no network below {folder} is within {_limits(asked)}; the smallest has "
-            f"{rows[0]['parameters']:,} parameters"
-        )
+        raise ValueError(f"no network below {folder} is within {_limits(asked)}; {possible(rows)}")
     return found
 
 

@@ -23,6 +23,7 @@ FORMATS = tuple(
 )
 GREY_MODES = ("1", "L", "LA", "La")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+CHANNELS = (1, 3, 4)
 
 Picture = bytes | str | Path | Image.Image | np.ndarray | torch.Tensor
 
@@ -110,7 +111,7 @@ def _array(picture: np.ndarray | torch.Tensor) -> np.ndarray:
     shape = picture.shape
     if picture.ndim == 2:
         picture = picture[None]
-    elif picture.ndim == 3 and shape[2] < MIN_SIDE <= min(shape[:2]):
+    elif picture.ndim == 3 and _is_channels_last(*shape):
         picture = picture.transpose(2, 0, 1)
     if picture.ndim != 3 or len(picture) >= MIN_SIDE or not picture.size:
         raise DataError(
@@ -118,6 +119,13 @@ def _array(picture: np.ndarray | torch.Tensor) -> np.ndarray:
             f"{MIN_SIDE} channels, got {'×'.join(map(str, shape)) or 'a number'}"
         )
     return _eight_bits(picture)
+
+
+def _is_channels_last(first: int, middle: int, last: int) -> bool:
+    """Whether an array is H×W×C: small ones, which can still be resized, by grey, RGB or RGBA."""
+    if last in CHANNELS:
+        return first not in CHANNELS or first == middle != last
+    return last < MIN_SIDE <= min(first, middle)
 
 
 def _of_tensor(picture: torch.Tensor) -> np.ndarray:

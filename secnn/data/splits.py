@@ -177,6 +177,16 @@ def stratified_split(
 
 
 def with_test_split(images: torch.Tensor, labels: torch.Tensor) -> tuple[Labelled, Labelled]:
-    """Train and test splits; the seed is fixed so that every run has the same test images."""
-    kept, taken = stratified_split(labels, TEST_FRACTION, seed=0)
+    """Train and test splits; the seed is fixed so that every run has the same test images.
+
+    Raises:
+        DataError: there are too few images.
+    """
+    try:
+        kept, taken = stratified_split(labels, TEST_FRACTION, seed=0)
+    except DataError:
+        raise DataError(
+            f"a fraction of {TEST_FRACTION:g} of {len(labels)} images, for the test split, takes "
+            "none of them: use more images per class, or give a test split of your own"
+        ) from None
     return (images[kept], labels[kept]), (images[taken], labels[taken])

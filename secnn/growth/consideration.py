@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from secnn.growth.candidates import NOT_SCORED, SCORERS, Candidate, propose, unscored
-from secnn.growth.criterion import CRITERIA
+from secnn.growth.criterion import criterion_of
 from secnn.growth.decision import Decision, Growth
 from secnn.growth.expansion import AddChannels, Expansion, largest_logit_change
 from secnn.growth.proposal import propose_filters
@@ -40,6 +40,9 @@ def consider(
 
     `scoring_set` holds normalised images and labels; `seed` decides all noise, so that the chosen
     expansion can be made as it was scored.
+
+    Raises:
+        ValueError: the criterion is none, or its answer no decision on one of the candidates.
     """
     expansions = affordable(network, config, channel_step(config, made))
     if not expansions:
@@ -47,7 +50,7 @@ def consider(
     if config.plateau and not has_slowed(losses, config.plateau):
         reason = f"training has not slowed in {config.plateau} epochs"
         return Considered(None, [], Decision(None, reason))
-    criterion = CRITERIA.find(config.criterion)(config)
+    criterion = criterion_of(config)
     if criterion.scored:
         score = SCORERS.find(config.scorer)
         current, candidates = score(network, *scoring_set, expansions, config, seed)
@@ -58,8 +61,23 @@ def consider(
     growth = Growth(
         losses, made, current, candidates, generator, network.n_parameters, network.spec
     )
-    decision = criterion.decide(growth)
+    decision = expect_decided(criterion.decide(growth), expansions, config.criterion)
     return Considered(current, candidates, decision)
+
+
+def expect_decided(answer: object, expansions: Sequence[Expansion], criterion: str) -> Decision:
+    """`answer`, if it is a `Decision` on one of `expansions` or none; else ValueError: what is not
+    among the candidates would exceed the budgets, and be missing from the logs."""
+    if not isinstance(answer, Decision):
+        raise ValueError(
+            f"criterion {criterion}: expected decide to return a secnn.Decision, got {answer!r}"
+        )
+    if answer.expansion is not None and answer.expansion not in expansions:
+        raise ValueError(
+            f"criterion {criterion}: expected the expansion of one of growth.candidates, or None, "
+            f"got {answer.expansion!r}"
+        )
+    return answer
 
 
 def can_grow(network: SECNN, config: GrowthSettings, made: Sequence[Expansion]) -> bool:
@@ -69,7 +87,7 @@ def can_grow(network: SECNN, config: GrowthSettings, made: Sequence[Expansion]) 
 
 def grows(config: GrowthSettings) -> bool:
     """Whether the criterion ever grows a network."""
-    return getattr(CRITERIA.find(config.criterion)(config), "grows", True)
+    return getattr(criterion_of(config), "grows", True)
 
 
 def expand(

@@ -165,3 +165,26 @@ THRESHOLDS: Registry[float] = Registry(
 """The criteria that read τ, and one at which each grows (docs/criterion.md); the paper's is 2 for
 `natural`. λ is read by `natural`, `density` and both that are balanced."""
 THRESHOLDS["balanced-pyramid"] = 0.01
+
+
+def criterion_of(config: GrowthSettings) -> Criterion:
+    """The criterion that `config` names, with its settings.
+
+    Raises:
+        ValueError: the entry of `CRITERIA` is none, or does not give a `Criterion`.
+    """
+    make = CRITERIA.find(config.criterion)
+    try:
+        found = make(config)
+    except Exception as error:
+        raise ValueError(_no_criterion(config, f"{type(error).__name__}: {error}")) from error
+    if not hasattr(found, "scored") or not callable(getattr(found, "decide", None)):
+        raise ValueError(_no_criterion(config, f"{type(found).__name__} without one of them"))
+    return found
+
+
+def _no_criterion(config: GrowthSettings, found: str) -> str:
+    return (
+        f"criterion {config.criterion}: expected a function of the settings that gives an object "
+        f"with `scored` and `decide`, got {found}"
+    )

@@ -103,13 +103,14 @@ class AddLayer(Expansion):
         """See `Expansion.apply`; `filters` are of no use to a layer.
 
         Raises:
-            ValueError: no such block, or the block is full.
+            ValueError: no such block, or the block is full; or as `expect_usable`.
         """
         if not self.fits(network):
             raise ValueError(
                 f"block: {self.block} already has {network.spec.capacity} layers, its capacity; "
                 f"choose another block or start with a larger capacity"
             )
+        expect_usable(network, optimizer, images)
         surgery = Surgery(optimizer, generator)
         network.block(self.block).deepen(surgery)
         network.spec = self.grown(network.spec)
@@ -154,10 +155,11 @@ class AddChannels(Expansion):
         are noise as well.
 
         Raises:
-            ValueError: no such block, or `channels` below 1.
+            ValueError: no such block, or `channels` below 1; or as `expect_usable`.
         """
         if self.channels < 1:
             raise ValueError(f"channels: expected at least 1, got {self.channels}")
+        expect_usable(network, optimizer, images)
         surgery = Surgery(optimizer, generator)
         network.block(self.block).widen(surgery, self.channels, filters)
         if self.block + 1 < len(network.blocks):
@@ -174,6 +176,30 @@ EXPANSIONS: Registry[type[Expansion]] = Registry(
     "expansion", AddLayer=AddLayer, AddChannels=AddChannels
 )
 """name → class. `TrialConfig.expansions` says which of them are candidates, and in which order."""
+
+
+def expect_usable(network: SECNN, optimizer: Optimizer | None, images: Tensor | None) -> None:
+    """Raise ValueError, before anything has grown, if `optimizer` trains none of the network's
+    parameters, or `images` are not normalised ones N×C×H×W that the network takes."""
+    if optimizer is not None:
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(p) in trained for p in network.parameters()):
+            raise ValueError(
+                "optimizer: expected one that trains this network, got one of other parameters; "
+                "make it from network.parameters()"
+            )
+    channels = network.spec.input_channels
+    if images is not None and not (
+        images.is_floating_point()
+        and images.dim() == 4
+        and len(images)
+        and images.shape[1] == channels
+    ):
+        shape = "×".join(map(str, images.shape))
+        raise ValueError(
+            f"images: expected normalised floats N×{channels}×H×W, at least one image, got "
+            f"{str(images.dtype).removeprefix('torch.')} {shape}"
+        )
 
 
 def to_dict(expansion: Expansion) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
 from secnn.growth.expansion import AddChannels, Expansion
+from secnn.network.cell import Block
 from secnn.network.conv.layer import Layer
 from secnn.network.conv.sites import Site
 from secnn.network.network import SECNN
@@ -113,6 +114,19 @@ def propose_filters(
         generator = torch.Generator().manual_seed(seed)
         found[expansion] = propose(network, expansion, seen, generator)
     return found
+
+
+def expect_sites(network: SECNN, proposal: str) -> None:
+    """Raise ValueError if `proposal` is one of the above that need sites, and the network's cell
+    has none: told before a trial starts."""
+    kinds = {type(block) for block in network.blocks}
+    if PROPOSALS.find(proposal) in (random, linear, gradient) and any(
+        kind.sites is Block.sites for kind in kinds
+    ):
+        raise ValueError(
+            f"proposal: expected noise, as the cell {network.spec.cell} takes no proposed filters, "
+            f"got {proposal}"
+        )
 
 
 def sites(network: SECNN, block: int, recording: Recording) -> Iterable[Site]:

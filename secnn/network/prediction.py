@@ -17,13 +17,17 @@ as 128."""
 
 @torch.inference_mode()
 def logits_of(network: nn.Module, images: Tensor, data: Normalisation) -> list[Tensor]:
-    """The logits of uint8 `images`, batch by batch, in evaluation mode and float32."""
-    training = network.training
-    network.eval()
+    """The logits of uint8 `images`, batch by batch, in evaluation mode and float32.
+
+    The network computes in its own type.
+    """
+    training, dtype = network.training, next(network.parameters()).dtype
     size = EVALUATION_BATCH.get(images.device.type, 1000)
-    found = [network(normalize(some, data)) for some in images.split(size)]
-    network.train(training)
-    return found
+    network.eval()
+    try:
+        return [network(normalize(some, data).to(dtype)).float() for some in images.split(size)]
+    finally:
+        network.train(training)
 
 
 @torch.inference_mode()

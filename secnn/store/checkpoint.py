@@ -54,10 +54,11 @@ def describe_network(network: SECNN) -> dict:
     """What is needed to rebuild `network`, with copies of its tensors.
 
     Keys: `format`, `start` and `spec` (the starting and the present shape), `network` (the state
-    dict), `versions`.
+    dict), `versions`, and `data` where the network knows it.
     """
     state = network.state_dict()
-    return {
+    known = {"data": network.data} if network.data else {}
+    return known | {
         "format": FORMAT,
         "start": network.start.to_dict(),
         "spec": network.spec.to_dict(),

@@ -209,7 +209,6 @@ def _content(source: str | Path | SECNN) -> tuple[dict, SECNN]:
     """A checkpoint's content, and its network: a copy, in evaluation mode, on the CPU."""
     if isinstance(source, SECNN):
         content = checkpoint.describe_network(source)
-        content |= {"data": source.data} if source.data else {}
         return content, checkpoint.rebuild(content, "source")
     content = checkpoint.read(source)
     return content, checkpoint.rebuild(content, source)

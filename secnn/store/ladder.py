@@ -125,6 +125,16 @@ def fits(
     )
 
 
+def possible(rows: Sequence[dict]) -> str:
+    """The tightest budgets that rows of `ladder` meet, in words."""
+    smallest, fewest = (min(row[name] for row in rows) for name in ("parameters", "flops"))
+    best = max(row["val_accuracy"] for row in rows)
+    return (
+        f"the smallest has {smallest:,} parameters, the fewest FLOPs are {fewest:,}, the highest "
+        f"accuracy is {best:.2f} %"
+    )
+
+
 def load_within(
     path: str | Path,
     max_parameters: int | None = None,
@@ -141,18 +151,13 @@ def load_within(
     rows = ladder(path)
     fitting = [row for row in rows if fits(row, max_parameters, max_flops, min_accuracy)]
     if not fitting:
-        best = max(row["val_accuracy"] for row in rows)
         budgets = {
             f"at most {max_parameters} parameters": max_parameters,
             f"at most {max_flops} FLOPs": max_flops,
             f"at least {min_accuracy} % accuracy": min_accuracy,
         }
         asked = " and ".join(text for text, budget in budgets.items() if budget is not None)
-        raise LookupError(
-            f"no network below {path} has {asked}; the smallest has "
-            f"{rows[0]['parameters']} parameters, the fewest FLOPs are "
-            f"{min(row['flops'] for row in rows)}, the highest accuracy is {best:.2f} %"
-        )
+        raise LookupError(f"no network below {path} has {asked}; {possible(rows)}")
     if min_accuracy is not None:
         return checkpoint.load(fitting[0]["file"])
     return checkpoint.load(max(fitting, key=lambda row: row["val_accuracy"])["file"])

@@ -9,7 +9,7 @@ import torch
 from secnn.growth.candidates import NOT_SCORED, unscored
 from secnn.growth.consideration import affordable, can_grow, channel_step, consider
 from secnn.growth.controls import Schedule
-from secnn.growth.criterion import CRITERIA
+from secnn.growth.criterion import criterion_of
 from secnn.growth.decision import Growth
 from secnn.growth.expansion import Expansion
 from secnn.network.network import SECNN, outline
@@ -46,7 +46,7 @@ def course(
 
 
 def _scoreless(config: TrialConfig) -> bool:
-    return not CRITERIA.find(config.criterion)(config).scored
+    return not criterion_of(config).scored
 
 
 def _next(
@@ -66,6 +66,6 @@ def _next(
 def _in_turn(
     network: SECNN, config: TrialConfig, made: Sequence[Expansion], fitting: Sequence[Expansion]
 ) -> Expansion | None:
-    turn = getattr(CRITERIA.find(config.criterion)(config), "turn", Schedule())
+    turn = getattr(criterion_of(config), "turn", Schedule())
     given = unscored(network, fitting), torch.Generator(), network.n_parameters, network.spec
     return turn.decide(Growth([], made, NOT_SCORED, *given)).expansion

@@ -12,8 +12,9 @@ import torch
 
 from secnn.data.batches import normalize
 from secnn.data.dataset import ImageData
-from secnn.growth.consideration import can_grow, consider, expand
+from secnn.growth.consideration import can_grow, consider, expand, grows
 from secnn.growth.expansion import Expansion, from_dict
+from secnn.growth.proposal import expect_sites
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
 from secnn.store.ladder import Rungs
@@ -62,6 +63,8 @@ class Trial:
         self._scoring_set = self._draw_scoring_set()
         self.learner = Learner(self._start(), config, self.device)
         self.schedule.go_on(0, False, can_grow(self.network, config, []))
+        if grows(config):
+            expect_sites(self.network, config.proposal)
 
     @property
     def network(self) -> SECNN:

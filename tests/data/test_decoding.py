@@ -95,6 +95,18 @@ def test_every_layout_and_type_of_an_array_is_the_same_image(channels):
             assert np.array_equal(pixels(same), expected)
 
 
+@pytest.mark.parametrize("shape", [(7, 7, 3), (4, 4, 3), (5, 20, 4), (20, 5, 3), (2, 6, 1)])
+def test_small_arrays_with_their_channels_last_are_told_so_and_resized(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    first = image.transpose(2, 0, 1)
+    assert np.array_equal(pixels(image), first)
+    assert np.array_equal(pixels(first), first)
+    assert np.array_equal(pixels(image, 9), pixels(first, 9))
+    message = rf"{shape[1]}×{shape[0]} \(width×height\), expected 8 to .*; resize=32"
+    with pytest.raises(DataError, match=message):
+        Stack().add([image], 1, "image {}".format)
+
+
 @pytest.mark.parametrize(
     "array, reason",
     [

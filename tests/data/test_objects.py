@@ -105,6 +105,15 @@ def test_a_single_split_is_divided_as_a_single_file_is(tmp_path):
     assert same_data(load_dataset(arrays()["train"]), expected)
     assert same_data(load_dataset(Pets("train")), expected)
     assert same_data(ImageData.from_splits(Pets("train")), expected)
+    assert same_data(load_dataset({"train": Pets("train")}), expected)
+
+
+def test_a_mapping_without_a_test_split_keeps_its_validation_split(written):
+    parts = {split: pair for split, pair in arrays().items() if split != "test"}
+    data = load_dataset(parts)
+    assert data.validation == "file"
+    assert torch.equal(data.validation_images, written.validation_images)
+    assert same_data(data, ImageData.from_splits(parts["train"], validation=parts["val"]))
 
 
 def test_names_as_labels_are_classes(written):
@@ -189,8 +198,11 @@ class Stream(IterableDataset):
         (IMAGES["train"], "got an array uint8 20×8×10×3"),
         ([], "got list of 0"),
         ((1, 2, 3), "got tuple of 3"),
-        ({}, "expected the splits train and test, got"),
-        ({"train": Pets("train")}, "expected the splits train and test, got train"),
+        ({}, "expected the splits train and perhaps test and validation, got none"),
+        (
+            {"test": Pets("test")},
+            "expected the splits train and perhaps test and validation, got test",
+        ),
         ({"train": 1, "test": 2, "extra": 3}, "got train, test, extra: leave 'extra' out"),
         ({"train": 1, "test": 2, "val": 3, "dev": 4}, "leave 'dev' out"),
         ({"train": 1, "test": Pets("test")}, "train split: expected a pair"),

@@ -52,6 +52,16 @@ def test_validation_on_the_test_split_trains_on_everything(folder):
     assert data.validation_labels is data.test_labels
 
 
+def test_too_few_images_for_a_test_split_are_answered_with_what_can_be_done():
+    images = np.zeros((4, 8, 8), np.uint8)
+    said = refusal((images, [0, 1, 2, 3]))
+    assert "for the test split, takes none" in said
+    assert "more images per class, or give a test split of your own" in said
+    assert "larger fraction" not in said
+    held_out = {"train": (images, [0, 1, 2, 3]), "test": (images, [0, 1, 2, 3])}
+    assert "larger fraction" in refusal(held_out)
+
+
 def test_bad_arguments_are_named(folder):
     for fraction in (0, 1, -0.1, float("nan"), "0.1", None):
         assert "validation_fraction=" in refusal(folder, validation_fraction=fraction)

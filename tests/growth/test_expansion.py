@@ -168,3 +168,38 @@ def test_the_logit_change_is_relative_to_their_spread():
 def test_logits_that_did_not_move_have_not_changed():
     assert largest_logit_change(torch.zeros(5, 3), torch.zeros(5, 3)) == 0
     assert largest_logit_change(torch.randn(5, 3), torch.randn(5, 3)) > 0
+
+
+def images_of(images, kind):
+    """Images that no network of these channels takes."""
+    return {
+        "none": images[:0],
+        "other channels": torch.cat([images, images], 1),
+        "bytes": (100 * images).byte(),
+        "one": images[0],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["none", "other channels", "bytes", "one"])
+@pytest.mark.parametrize("expansion", [AddLayer(0), AddChannels(0, 2)])
+def test_what_cannot_be_measured_is_refused_before_anything_grows(
+    expansion, kind, make_network, draw_images
+):
+    network = make_network(dtype=torch.float32)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    images, _ = draw_images(network, 4)
+    before, count = network.spec, len(optimizer.param_groups[0]["params"])
+    with pytest.raises(ValueError, match="images: expected normalised floats"):
+        expansion.apply(network, optimizer, images_of(images, kind))
+    assert network.spec == before and len(optimizer.param_groups[0]["params"]) == count
+    assert torch.isfinite(network.eval()(images)).all()
+
+
+@pytest.mark.parametrize("expansion", [AddLayer(0), AddChannels(0, 2)])
+def test_an_optimizer_of_another_network_is_refused(expansion, make_network):
+    network, other = make_network(), make_network()
+    optimizer = torch.optim.SGD(other.parameters(), 0.1)
+    before = network.spec
+    with pytest.raises(ValueError, match="optimizer: expected one that trains this network"):
+        expansion.apply(network, optimizer)
+    assert network.spec == before

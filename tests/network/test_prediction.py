@@ -42,6 +42,23 @@ def test_predicting_leaves_no_trace(trained, digits):
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items() if k in before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.half])
+def test_a_network_of_another_type_predicts_in_it(trained, digits, dtype):
+    network, images = load_within(trained[0]), digits.test_images[:9]
+    expected = predict(network, images)
+    found = predict(network.to(dtype), images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=max(1e-5, 10 * torch.finfo(dtype).eps))
+
+
+def test_a_network_that_fails_keeps_its_mode(trained, digits):
+    network = load_within(trained[0]).train()
+    network.head.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predict(network, digits.test_images[:3])
+    assert network.training
+
+
 def test_what_cannot_be_predicted_is_refused(trained, digits):
     network = load_within(trained[0])
     assert predict(network, digits.test_images[:0]).shape == (0, 10)

@@ -83,6 +83,17 @@ def test_a_replay_has_the_shape_of_the_checkpoint(
     assert NetworkSpec.from_dict(checkpoint.read(path)["start"]) == start
 
 
+def test_a_loaded_network_that_is_saved_still_knows_its_data(saved, tmp_path):
+    network = checkpoint.load(saved)
+    checkpoint.save(tmp_path / "again.pt", checkpoint.describe_network(network))
+    assert (
+        checkpoint.load(tmp_path / "again.pt").data
+        == network.data
+        == checkpoint.read(saved)["data"]
+    )
+    assert "data" not in checkpoint.describe_network(SECNN())
+
+
 def test_expansions_that_lead_elsewhere_are_refused(saved):
     content = checkpoint.read(saved)
     for expansions in (content["expansions"][1:], [{"kind": "AddNothing"}], 3):

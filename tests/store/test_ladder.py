@@ -9,6 +9,8 @@ from secnn import SECNN, AddLayer, ladder, load_dataset, load_within
 from secnn.network.network import count_flops
 from secnn.store import checkpoint
 from secnn.store.ladder import Folder
+from secnn.study.ladder import main as show_ladder
+from secnn.study.status import main as show_status
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +95,25 @@ def _same(network: SECNN, file: str) -> bool:
     return all(torch.equal(p, other[name]) for name, p in network.named_parameters())
 
 
-def test_a_budget_that_nothing_meets_is_answered_with_those_that_could_be(folder):
-    smallest = ladder(folder)[0]["parameters"]
-    with pytest.raises(LookupError, match=str(smallest)):
+def test_a_budget_that_nothing_meets_is_answered_with_those_that_could_be(folder, capsys):
+    rows = ladder(folder)
+    met = f"the smallest has {rows[0]['parameters']:,} parameters, the fewest FLOPs are "
+    met += f"{min(row['flops'] for row in rows):,}, the highest accuracy is 80.00 %"
+    with pytest.raises(LookupError, match=met):
         load_within(folder, max_parameters=10)
+    for option in ("--max-parameters=5", "--max-flops=5", "--min-accuracy=99.9"):
+        assert show_ladder([str(folder), option]) == 2
+        assert f"{option.replace('=', ' ')}; {met}\n" in capsys.readouterr().err
+
+
+def test_status_names_the_folder_that_holds_no_study(tmp_path, capsys):
+    for folder, problem in (("nope", "is not a folder"), ("", "holds no study.json")):
+        assert show_status([str(tmp_path / folder)]) == 2
+        expected = f"error: {tmp_path / folder} {problem}: expected a study's results folder\n"
+        assert capsys.readouterr().err == expected
+    (tmp_path / "study.json").write_text("{")
+    assert show_status([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'study.json'} ")
 
 
 def test_no_ladder_is_an_error(tmp_path):

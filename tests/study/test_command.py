@@ -71,6 +71,10 @@ BAD = {
         [*CONV, "--max-parameters", "8800"],
         "start with 8,736 parameters, and the smallest expansion adds 1,884",
     ),
+    "a proposal for a cell that takes none": (
+        ["--dataset", "digits", "--preset", "default", "--proposal", "gradient"],
+        "proposal: expected noise, as the cell separable takes no proposed filters, got gradient",
+    ),
     "FLOPs in which no expansion fits": (
         [*CONV, "--max-flops", "1786600"],
         "--max-flops 1786600: no expansion fits",

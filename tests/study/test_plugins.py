@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from studies import secnn
 
-from secnn import DATASETS, TrialConfig, plugins
+from secnn import CRITERIA, DATASETS, TrialConfig, plugins
 from secnn.study import worker
 from secnn.study.run import main
 from secnn.study.store import StoreError, open_study, read_study
@@ -190,3 +190,12 @@ def test_a_worker_without_the_plugin_says_so_and_is_not_tried_again(tmp_path):
         "PluginError: --import no_such_plugin: ModuleNotFoundError: "
         "No module named 'no_such_plugin'\n"
     )
+
+
+def test_an_entry_that_is_no_criterion_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(CRITERIA, "halfway", lambda settings: object())
+    assert main([*QUICK, "--criterion", "halfway", "--out", str(tmp_path / "out")]) == 2
+    assert "criterion halfway: expected a function of the settings" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
