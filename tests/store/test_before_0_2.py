@@ -53,7 +53,7 @@ def test_the_ladder_has_every_network():
     assert {Path(row["file"]).name for row in rows} <= {"best.pt", "size-1380.pt", "size-1478.pt"}
     assert load_within(STORED / "finished", max_parameters=1400).n_parameters == 1380
     assert load_within(STORED / "finished").n_parameters == 1478
-    with pytest.raises(LookupError, match="1380"):
+    with pytest.raises(LookupError, match="1,380"):
         load_within(STORED / "finished", max_parameters=1000)
 
 
