@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from secnn.commands import Parser, not_negative, positive, whole
@@ -29,7 +30,7 @@ def folder(text: str) -> Path:
     """For argparse: an empty name is a variable that nobody set, not the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("expected a folder, got an empty name")
-    return Path(text)
+    return Path(os.path.expanduser(text))  # A shell leaves the ~ of --out=~/x alone.
 
 
 def parser() -> Parser:

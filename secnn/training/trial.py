@@ -132,7 +132,16 @@ class Trial:
         return record
 
     def finish(self) -> TrialRecord:
-        """Measure the test accuracy of every network on the ladder, once, and sum up."""
+        """Measure the test accuracy of every network on the ladder, once, and sum up.
+
+        Raises:
+            ValueError: no epoch was trained yet, or the ladder is not the one that `step` filled.
+        """
+        if "best" not in self.ladder:
+            raise ValueError(
+                "ladder: expected the networks that the trial's epochs left, got none; train an "
+                "epoch, and give a restored trial the ladder it had"
+            )
         measured: dict[int, Metrics] = {}
         for name in list(self.ladder):
             content = self.ladder[name]

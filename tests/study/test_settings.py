@@ -29,6 +29,11 @@ def test_options_change_the_reference():
     assert asked() == PAPER
 
 
+def test_the_results_folder_may_be_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(parser().parse_args(["--out=~/mine"]).out) == "/home/me/mine"
+
+
 def test_repeated_options_add_up():
     once = parser().parse_args(
         ["--set", "capacity=4", "l1=0", "--tau", "1", "2", "--lam", "--criterion", "never"]

@@ -157,3 +157,16 @@ def test_run_trial_yields_records(digits):
 def test_a_gpu_runs_the_same_trial(digits, whole):
     records = list(run_trial(CONFIG, digits, "cuda"))
     assert [r.epoch for r in records] == [r["epoch"] for r in whole["records"]]
+
+
+def test_a_trial_without_its_networks_cannot_be_summed_up(digits):
+    short = dataclasses.replace(CONFIG, epochs=1)
+    trial = Trial(short, digits)
+    with pytest.raises(ValueError, match="train an epoch"):
+        trial.finish()
+    trial.step()
+    elsewhere = Trial(short, digits)
+    elsewhere.restore(trial.state())
+    with pytest.raises(ValueError, match="give a restored trial the ladder it had"):
+        elsewhere.finish()
+    assert trial.finish().epochs == 1
