@@ -13,6 +13,7 @@ import pandas as pd
 from secnn.commands import Parser, program, unread
 from secnn.files import FileError
 from secnn.store import forms, record
+from secnn.store.forms import StudyError
 
 KINDS = {
     "epochs": record.EpochRecord,
@@ -30,10 +31,6 @@ VALIDATION = {
     "file": "the data's own split",
     "test": "the test set",
 }
-
-
-class StudyError(FileError):
-    """A folder that cannot be analysed; one line says why."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def read_study(folder: Path) -> Study:
         StudyError: there is no study, or it has not logged an epoch (yet).
         FileError: one of its files is damaged.
     """
-    about = _about(folder)
+    about = forms.study_in(folder)
     retrained = about.get("retrain", {})
     trials = [
         _trial(folder, key, forms.started(folder, key, settings), retrained.get(key))
@@ -224,15 +221,6 @@ def answered(action: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _about(folder: Path) -> dict:
-    """The content of study.json."""
-    path = folder / "study.json"
-    if not path.is_file():
-        missing = "holds no study.json" if folder.is_dir() else "is not a folder"
-        raise StudyError(f"{folder} {missing}: expected a study's results folder")
-    return forms.read(forms.Study, path, "restore it, or name another study")
 
 
 def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Trial:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from secnn.commands import Parser, not_negative, program, whole
-from secnn.store.ladder import fits, ladder, possible
+from secnn.store.ladder import chosen, fits, ladder, possible
 from secnn.study.status import add_folder, newest_study, shown
 
 COLUMNS = {
@@ -68,8 +68,7 @@ def _limits(asked: argparse.Namespace) -> str:
 
 def listed(rows: list[dict], min_accuracy: float | None = None) -> str:
     """The table of the networks, and how to export the one that `secnn.load_within` would take."""
-    best = max(rows, key=lambda row: row["val_accuracy"]) if min_accuracy is None else rows[0]
-    exporting = shlex.join([best["file"], "network.onnx"])
+    exporting = shlex.join([chosen(rows, min_accuracy)["file"], "network.onnx"])
     return f"{table(networks(rows))}\nNext: {exporter()} {exporting}"
 
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from secnn.commands import Parser, unread
-from secnn.files import FileError
-from secnn.store import forms
+from secnn.store.forms import Settings, started, study_in
 from secnn.store.record import EpochRecord, read
 from secnn.study.fence import holder, is_held
 from secnn.study.store import TrialStore
@@ -54,28 +53,19 @@ def status(out: Path) -> str:
     Raises:
         FileError: `out` is no study's folder, or one of its files is damaged.
     """
-    study = _about(out)
+    study = study_in(out)
     lines = [line(out, key, settings) for key, settings in study["trials"].items()]
     done = sum(TrialStore(out, key, {}).done for key in study["trials"])
     return "\n".join([f"{out}: {done} of {len(lines)} trials are done", *lines])
 
 
-def _about(out: Path) -> dict:
-    """The content of study.json; what is wrong is told as `secnn.analysis.logs` does."""
-    path = out / "study.json"
-    if not path.is_file():
-        missing = "holds no study.json" if out.is_dir() else "is not a folder"
-        raise FileError(f"{out} {missing}: expected a study's results folder")
-    return forms.read(forms.Study, path, "restore it, or name another study")
-
-
-def line(out: Path, key: str, settings: forms.Settings) -> str:
+def line(out: Path, key: str, settings: Settings) -> str:
     """The state of one trial, whose `settings` study.json tells."""
     store = TrialStore(out, key, {})
     log = out / "logs" / "epochs" / f"{key}.parquet"
     reached = "not started"
     if log.exists() and (rows := read(log, EpochRecord).to_pylist()):
-        planned = forms.started(out, key, settings)["epochs"]
+        planned = started(out, key, settings)["epochs"]
         last, best = rows[-1], max(row["val_accuracy"] for row in rows)
         reached = f"epoch {len(rows)}/{planned}, {last['parameters']} parameters, "
         reached += f"best validation {best:.2f} %"

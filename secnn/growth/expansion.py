@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from secnn.data.splits import described
 from secnn.network.calibration import settle
 from secnn.network.cell import Attachment
 from secnn.network.network import SECNN, outline
@@ -195,10 +196,9 @@ def expect_usable(network: SECNN, optimizer: Optimizer | None, images: Tensor | 
         and len(images)
         and images.shape[1] == channels
     ):
-        shape = "×".join(map(str, images.shape))
         raise ValueError(
             f"images: expected normalised floats N×{channels}×H×W, at least one image, got "
-            f"{str(images.dtype).removeprefix('torch.')} {shape}"
+            f"{described(images)}"
         )
 
 

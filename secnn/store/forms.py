@@ -118,6 +118,24 @@ def read(form: Any, path: Path, advice: str) -> Any:
     return parse(form, path.read_bytes(), str(path), advice)
 
 
+class StudyError(FileError):
+    """A folder that cannot be analysed; one line says why."""
+
+
+def study_in(folder: Path) -> StudyForm:
+    """The content of study.json in a results folder.
+
+    Raises:
+        StudyError: there is none.
+        FileError, OSError: as `read`.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        missing = "holds no study.json" if folder.is_dir() else "is not a folder"
+        raise StudyError(f"{folder} {missing}: expected a study's results folder")
+    return read(Study, path, "restore it, or name another study")
+
+
 def started(study: Path, key: str, settings: Settings) -> Settings:
     """What the trial `key` of the folder `study` was started with: its config.json, as study.json,
     whose `settings` are given, does not know it yet of a retrained one; those if there is none.

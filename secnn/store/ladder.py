@@ -135,6 +135,13 @@ def possible(rows: Sequence[dict]) -> str:
     )
 
 
+def chosen(fitting: Sequence[dict], min_accuracy: float | None) -> dict:
+    """Of the rows of `ladder` that fit the one that `load_within` loads."""
+    if min_accuracy is not None:
+        return fitting[0]
+    return max(fitting, key=lambda row: row["val_accuracy"])
+
+
 def load_within(
     path: str | Path,
     max_parameters: int | None = None,
@@ -158,6 +165,4 @@ def load_within(
         }
         asked = " and ".join(text for text, budget in budgets.items() if budget is not None)
         raise LookupError(f"no network below {path} has {asked}; {possible(rows)}")
-    if min_accuracy is not None:
-        return checkpoint.load(fitting[0]["file"])
-    return checkpoint.load(max(fitting, key=lambda row: row["val_accuracy"])["file"])
+    return checkpoint.load(chosen(fitting, min_accuracy)["file"])
