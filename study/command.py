@@ -20,7 +20,7 @@ EPILOG = """\
 Exit status: 0 all trials are done; 1 a trial failed; 2 bad input; 130 interrupted.
 The same command continues a study that was interrupted.
 On CIFAR-10 a trial of preset paper takes about 20 minutes on one core with AVX-512,
-default and conv two hours, quick four minutes; the first lines of a study tell how long it
+default and conv two to three hours, quick four minutes; the first lines of a study tell how long it
 will take here.
 """
 SEEDS, COUNT = whole(1, 10**4), whole(1, 10**6)
