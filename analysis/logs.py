@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from secnn.commands import Parser, program, unread
-from secnn.files import FileError
+from secnn.commands import Parser, add_folder, answered, program
 from secnn.store import forms, record
 from secnn.store.forms import StudyError
 
@@ -190,9 +188,7 @@ def command(
     arguments: Sequence[str] | None,
 ) -> int:
     """Do `action` to the study that the command line names, or the newest; the exit status."""
-    parser.add_argument(
-        "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
-    )
+    add_folder(parser)
     asked = parser.parse_args(arguments)
     named = [asked.out] if asked.out else []
     return answered(lambda: action(*chosen(named), asked))
@@ -210,23 +206,12 @@ def chosen(folders: Sequence[Path]) -> list[Study]:
     return [read_study(folder) for folder in found]
 
 
-def answered(action: Callable[[], None]) -> int:
-    """Do `action`; the exit status, after one line of what prevented it."""
-    try:
-        action()
-        print(end="", flush=True)  # Standard output may be closed: None.
-    except BrokenPipeError:
-        return unread()
-    except (FileError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Trial:
     # First the row of the end: then the epochs are complete if it is there.
     end = read_log(folder, "trials", key)
     epochs = read_log(folder, "epochs", key).sort_values("epoch", ignore_index=True)
+    if "flops" in epochs:  # Not yet in the first versions' logs.
+        epochs["multiply-adds"] = epochs["flops"] / 2
     tested = end["test_accuracy"].dropna()
     setting = Setting(retrained["setting"], None, None) if retrained else _setting(key, config)
     seed, planned = config["seed"], config["epochs"]
@@ -236,12 +221,10 @@ def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Tria
 
 def _why_nothing(folder: Path, trials: list[Trial]) -> str:
     """Why no epoch is logged: failed trials, and the first one's reason, or that it is early."""
-    errors = [folder / "trials" / t.key / "ERROR" for t in trials]
-    failed = [path for path in errors if path.is_file()]
+    failed = [reason for t in trials if (reason := forms.failure(folder, t.key)) is not None]
     if not failed:
         return "no epoch is logged yet; wait for the first one or name another study"
-    reason = " ".join(failed[0].read_text(encoding="utf-8", errors="replace").split())[:1000]
-    return f"{len(failed)} of {len(trials)} trials failed before an epoch was logged: {reason}"
+    return f"{len(failed)} of {len(trials)} trials failed before an epoch was logged: {failed[0]}"
 
 
 def _setting(key: str, config: dict) -> Setting:

@@ -70,7 +70,7 @@ def plot_pareto(study: Study, asked: argparse.Namespace) -> None:
         print(ABOUT_CIFAR)
     name = "pareto" if options.against == "parameters" else f"pareto-{options.against}"
     save(figure, study, name, options)
-    shown = pareto_front(networks(study), options.against)
+    shown = pareto_front(networks(study.trials), options.against)
     shown = shown[[options.against, "val_accuracy", "epoch", "trial"]]
     print("Pareto front:", shown.to_string(index=False, float_format=_number), sep="\n")
 
@@ -86,7 +86,7 @@ def pareto_figure(study: Study, options: Options) -> Figure:
     Raises:
         StudyError: no network is finished yet, or its multiply-adds were not logged.
     """
-    points, cost = networks(study), options.against
+    points, cost = networks(study.trials), options.against
     if points[cost].notna().sum() == 0:
         raise StudyError(_why_nothing(study, points, cost))
     figure = options.figure(1.2 if options.narrow else 0.75)
@@ -141,13 +141,12 @@ def draw_trial(axes: Axes, trial: Trial, colour: str, cost: str) -> None:
     rows, path = ladder(trial), trial.epochs
     if cost not in rows:
         return
-    x = path["flops"] / 2 if cost == "multiply-adds" else path[cost]
-    axes.plot(x, path["val_accuracy"], color=colour, lw=0.4, alpha=0.2, zorder=1)
+    axes.plot(path[cost], path["val_accuracy"], color=colour, lw=0.4, alpha=0.2, zorder=1)
     axes.scatter(rows[cost], rows["val_accuracy"], color=colour, s=5, alpha=0.8, lw=0, zorder=3)
     best = best_epoch(path)
     if trial.test_accuracy is not None and best is not None:
-        size = x[best.name]
-        axes.scatter(size, trial.test_accuracy, color=colour, marker="x", s=14, lw=0.8, zorder=4)
+        x, y = best[cost], trial.test_accuracy
+        axes.scatter(x, y, color=colour, marker="x", s=14, lw=0.8, zorder=4)
 
 
 def draw_mean(axes: Axes, study: Study, setting: Setting, colour: str, cost: str) -> None:

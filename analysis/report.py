@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from secnn.analysis.logs import answered, chosen
+from secnn.analysis.logs import chosen
 from secnn.analysis.page.document import page
-from secnn.commands import Parser
+from secnn.commands import Parser, answered
 from secnn.files import write_text
 
 DESCRIPTION = (

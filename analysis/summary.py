@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from secnn.analysis.logs import Study, Trial
+from secnn.analysis.logs import Trial
 from secnn.analysis.stats import Reached, front, reached
 
 BEST = "highest validation accuracy (%)"
@@ -19,26 +19,22 @@ COSTS = {"parameters": "parameters", "multiply-adds": "multiply-adds of one imag
 """Column of `kept` → what it is, on an axis."""
 
 
+NETWORK = ["parameters", "multiply-adds", "val_accuracy", "epoch", "channels", "layers"]
+"""Columns that tell of a network on a ladder."""
+
+
 def parameters_at(target: float) -> str:
     """The name of the metric, as in the paper's table."""
     return f"parameters at {target:g}% validation accuracy"
 
 
 def kept(epochs: pd.DataFrame) -> pd.DataFrame:
-    """The ladder that a trial leaves: a row of `epochs` for each parameter count, ascending.
-
-    Where the log counts rungs it is the last epoch of each, where the learning rate has fallen, and
-    of several rungs of one size the last; the rung that a trial is in does not count until
-    `planned` says that it is over, see `ladder`. Elsewhere it is the size's best epoch. The column
-    `multiply-adds` (of one image) is added where the operations are known.
-    """
-    if "rung" in epochs and epochs["rung"].notna().any():
-        measured = epochs.dropna(subset=["val_accuracy", "rung"])
-        rows = measured.drop_duplicates("rung", keep="last")
-        rows = rows.drop_duplicates("parameters", keep="last").sort_values("parameters")
-    else:
-        rows = best_of_sizes(epochs)
-    return rows.assign(**{"multiply-adds": rows["flops"] / 2}) if "flops" in rows else rows
+    """The ladder that a trial leaves: for each parameter count, ascending, the row of `epochs` with
+    its highest validation accuracy, of equals the first. With `schedule` rungs that is nearly
+    always one of the last of its rung, where the learning rate has fallen; the rung that a trial is
+    in does not count until it is over, see `ladder`."""
+    measured = epochs.dropna(subset="val_accuracy").sort_values("epoch")
+    return measured.loc[measured.groupby("parameters")["val_accuracy"].idxmax()]
 
 
 def ladder(trial: Trial) -> pd.DataFrame:
@@ -59,12 +55,6 @@ def best_epoch(epochs: pd.DataFrame) -> pd.Series | None:
     """The row with the highest validation accuracy, of equals the first."""
     measured = epochs.dropna(subset="val_accuracy")
     return measured.loc[measured["val_accuracy"].idxmax()] if len(measured) else None
-
-
-def best_of_sizes(epochs: pd.DataFrame) -> pd.DataFrame:
-    """For each parameter count, ascending, the row of its highest validation accuracy."""
-    measured = epochs.dropna(subset="val_accuracy")
-    return measured.loc[measured.groupby("parameters")["val_accuracy"].idxmax()]
 
 
 def parameters_reaching(networks: pd.DataFrame, target: float) -> int | None:
@@ -89,15 +79,15 @@ def pareto_front(points: pd.DataFrame, cost: str = "parameters") -> pd.DataFrame
     return known.iloc[front(known[cost], known["val_accuracy"])]
 
 
-def networks(study: Study) -> pd.DataFrame:
-    """The ladder of every trial, with its `trial` and `setting`."""
-    columns = ["parameters", "multiply-adds", "val_accuracy", "epoch"]
+def networks(trials: Sequence[Trial]) -> pd.DataFrame:
+    """The ladder of each of `trials`: `setting`, `trial` and `NETWORK`, a row a network."""
     tables = [
-        ladder(t).reindex(columns=columns).assign(trial=t.key, setting=str(t.setting))
-        for t in study.trials
+        ladder(t).reindex(columns=NETWORK).assign(trial=t.key, setting=str(t.setting))
+        for t in trials
         if len(t.epochs)
     ]
-    return pd.concat(tables, ignore_index=True)
+    columns = ["setting", "trial", *NETWORK]
+    return pd.concat(tables or [pd.DataFrame(columns=columns)], ignore_index=True)[columns]
 
 
 def measures(trial: Trial, targets: Sequence[float]) -> dict[str, float | None]:

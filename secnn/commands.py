@@ -13,16 +13,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from secnn.files import FileError
+
+COMMANDS = {
+    "run": ("secnn.study.run", "train the trials of a study on Ray, or go on with them"),
+    "status": ("secnn.study.status", "where every trial of a study stands"),
+    "table": ("secnn.analysis.make_table", "the paper's table, from a study's logs"),
+    "plot pareto": ("secnn.analysis.plot_pareto", "accuracy against parameters"),
+    "plot growth": ("secnn.analysis.plot_growth", "parameters and accuracy over the epochs"),
+    "plot sweep": ("secnn.analysis.plot_sweep", "what the thresholds and penalties decide"),
+    "plot calibration": ("secnn.analysis.calibration", "what expansions promised, and brought"),
+    "report": ("secnn.analysis.report", "a study on one page, as HTML"),
+    "ladder": ("secnn.study.ladder", "the networks of all sizes that were kept"),
+    "export": ("secnn.export", "a network for other programs: ONNX or safetensors"),
+}
+"""Name → the module whose `main` it is, imported when it is called, and what it is for."""
+
 SCRIPTS = {
-    "run": "study/run.py",
-    "status": "study/status.py",
-    "ladder": "study/ladder.py",
-    "table": "analysis/make_table.py",
-    "plot pareto": "analysis/plot_pareto.py",
-    "plot growth": "analysis/plot_growth.py",
-    "plot sweep": "analysis/plot_sweep.py",
-    "plot calibration": "analysis/calibration.py",
-    "report": "analysis/report.py",
+    name: module.removeprefix("secnn.").replace(".", "/") + ".py"
+    for name, (module, _) in COMMANDS.items()
+    if name != "export"
 }
 """What can be run without being installed, from a checkout."""
 
@@ -129,6 +139,26 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {' '.join(message.splitlines())}; see {self.prog} --help\n")
+
+
+def add_folder(parser: Parser) -> None:
+    """Give `parser` the argument OUT, in what is parsed `out`."""
+    parser.add_argument(
+        "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
+    )
+
+
+def answered(action: Callable[[], None]) -> int:
+    """Do `action`; the exit status, after one line of what prevented it."""
+    try:
+        action()
+        print(end="", flush=True)  # Standard output may be closed: None.
+    except BrokenPipeError:
+        return unread()
+    except (FileError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 MOST = 10**15

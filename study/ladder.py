@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from secnn.commands import Parser, not_negative, program, whole
+from secnn.commands import Parser, add_folder, answered, not_negative, program, whole
+from secnn.files import FileError
 from secnn.store.ladder import chosen, fits, ladder, possible
-from secnn.study.status import add_folder, newest_study, shown
+from secnn.study.status import newest_study
 
 COLUMNS = {
     "trial": ("trial", "{}"),
@@ -31,7 +32,12 @@ LIMITS = ("max_parameters", "max_flops", "min_accuracy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     asked = parser().parse_args(arguments)
-    return shown(lambda: listed(fitting(asked.out or newest_study(), asked), asked.min_accuracy))
+
+    def show() -> None:
+        rows = fitting(asked.out or newest_study(), asked)
+        print(listed(rows, asked.min_accuracy))
+
+    return answered(show)
 
 
 def parser() -> Parser:
@@ -50,14 +56,14 @@ def fitting(folder: Path, asked: argparse.Namespace) -> list[dict]:
     """The networks below `folder` that the options ask for.
 
     Raises:
-        ValueError: there is none.
+        FileError: there is none.
         FileNotFoundError, CheckpointError: as for `secnn.ladder`.
     """
     rows = ladder(folder)
     budgets = [getattr(asked, name) for name in LIMITS]
     found = [row for row in rows if fits(row, *budgets)]
     if not found:
-        raise ValueError(f"no network below {folder} is within {_limits(asked)}; {possible(rows)}")
+        raise FileError(f"no network below {folder} is within {_limits(asked)}; {possible(rows)}")
     return found
 
 

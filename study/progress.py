@@ -244,7 +244,7 @@ class Deaths(Callback):
         self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object
     ) -> None:
         store = TrialStore(self.out, trial.config["key"], {})
-        if not (store.done or store.failed):
+        if not store.done and store.failure is None:
             store.fail(ChildProcessError(DIED))
 
 

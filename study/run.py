@@ -183,7 +183,7 @@ def unfinished(out: Path, keys: Iterable[str]) -> dict[str, TrialStore]:
 def failures(out: Path, study: dict) -> dict[str, str]:
     """Key → why, of the trials that failed, or whose source did."""
     left = unfinished(out, study["trials"])
-    reasons = {k: store.reason for k, store in left.items() if store.failed}
+    reasons = {k: why for k, store in left.items() if (why := store.failure) is not None}
     return reasons | {
         key: f"{about['source']} has to be done first"
         for key, about in study.get("retrain", {}).items()

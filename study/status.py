@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from secnn.commands import Parser, unread
+from secnn.commands import Parser, add_folder, answered
 from secnn.store.forms import Settings, started, study_in
 from secnn.store.record import EpochRecord, read
 from secnn.study.fence import holder, is_held
@@ -18,26 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser("status", description="Where every trial of a study stands.")
     add_folder(parser)
     asked = parser.parse_args(arguments)
-    return shown(lambda: status(asked.out or newest_study()))
-
-
-def shown(text: Callable[[], str]) -> int:
-    """Print what `text` gives; the exit status, after one line of what prevented it."""
-    try:
-        print(text(), flush=True)
-    except BrokenPipeError:
-        return unread()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def add_folder(parser: Parser) -> None:
-    """Give `parser` the argument OUT, in what is parsed `out`."""
-    parser.add_argument(
-        "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
-    )
+    return answered(lambda: print(status(asked.out or newest_study())))
 
 
 def newest_study() -> Path:
@@ -69,23 +50,18 @@ def line(out: Path, key: str, settings: Settings) -> str:
         last, best = rows[-1], max(row["val_accuracy"] for row in rows)
         reached = f"epoch {len(rows)}/{planned}, {last['parameters']} parameters, "
         reached += f"best validation {best:.2f} %"
-    return f"{key:<44} {_state(store):<12} {reached}" + _reason(store)
+    state, reason = _state(store)
+    return f"{key:<44} {state:<12} {reached}" + (f" ({reason})" if reason else "")
 
 
-def _state(store: TrialStore) -> str:
+def _state(store: TrialStore) -> tuple[str, str]:
+    """What the trial does, and where it runs, or why it failed."""
     if store.done:
-        return "done"
+        return "done", ""
     if is_held(store.fence.path):
-        return "running"
-    return "failed" if store.failed else "waiting"
-
-
-def _reason(store: TrialStore) -> str:
-    if store.done:
-        return ""
-    if is_held(store.fence.path):
-        return f" (on {holder(store.fence.path)})"
-    return f" ({store.reason})" if store.failed else ""
+        return "running", f"on {holder(store.fence.path)}"
+    failure = store.failure
+    return ("waiting", "") if failure is None else ("failed", failure)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import errno
 import json
 import shlex
 import socket
-import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -225,15 +224,9 @@ class TrialStore:
         return (self.folder / "DONE").exists()
 
     @property
-    def failed(self) -> bool:
-        """Whether its last attempt left a reason in `ERROR`."""
-        return self.error.exists()
-
-    @property
-    def reason(self) -> str:
-        """Why its last attempt failed, in one line."""
-        text = self.error.read_text(encoding="utf-8", errors="replace")
-        return textwrap.shorten(text, 1000, placeholder=" …")
+    def failure(self) -> str | None:
+        """Why its last attempt failed, in one line; None if it did not."""
+        return forms.failure(self.out, self.key)
 
     def resume(self, trial: Trial) -> None:
         """Restore `trial` from its last epoch, if there is one, and bring the logs up to it.

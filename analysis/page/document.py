@@ -37,7 +37,7 @@ from secnn.analysis.page.compared import comparison, comparison_figure, comparis
 from secnn.analysis.plot_growth import growth_figure
 from secnn.analysis.plot_pareto import finishes, pareto_figure
 from secnn.analysis.plot_sweep import sweep_figure
-from secnn.analysis.summary import COSTS
+from secnn.analysis.summary import COSTS, networks
 from secnn.analysis.tables import Table
 
 HERE = Path(__file__).parent
@@ -259,7 +259,8 @@ def _together(studies: Sequence[Study], names: Sequence[str], content: Packed) -
     """What the template shows of several studies side by side."""
     versions = {cost: comparison(studies, names, cost) for cost in COSTS}
     tables = [
-        ladder_chart.kept_networks(s).assign(study=n) for s, n in zip(studies, names, strict=True)
+        networks(study.trials).assign(study=name)
+        for study, name in zip(studies, names, strict=True)
     ]
     drawn = picture(partial(comparison_figure, studies, names))
     chart = content.add("studies-accuracy", versions, pd.concat(tables, ignore_index=True), drawn)

@@ -16,9 +16,8 @@ from secnn.analysis.logs import Setting, Study, Trial
 from secnn.analysis.palette import DASHES, PUBLISHED, colours
 from secnn.analysis.plot_pareto import mean_ladder
 from secnn.analysis.published import baselines, paper_networks
-from secnn.analysis.summary import COSTS, ladder
+from secnn.analysis.summary import COSTS, networks
 
-KEPT = ["parameters", "multiply-adds", "val_accuracy", "epoch", "channels", "layers"]
 POINT = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]} parameters, multiply-adds: %{customdata[2]}"
     "<br>%{y:.2f} % of {images} images<br>%{customdata[3]}<extra></extra>"
@@ -60,19 +59,9 @@ def accuracy_axis(values: pd.Series) -> dict:
     return axis("validation accuracy (%)", range=[low - room, min(100.5, high + room)])
 
 
-def kept_networks(study: Study) -> pd.DataFrame:
-    """A row a finished network: setting, trial, `KEPT`."""
-    tables = [
-        ladder(t).reindex(columns=KEPT).assign(setting=str(t.setting), trial=t.key)
-        for t in study.trials
-        if len(t.epochs)
-    ]
-    return pd.concat(tables, ignore_index=True)[["setting", "trial", *KEPT]]
-
-
 def pareto_csv(study: Study) -> pd.DataFrame:
     """What the charts of accuracy show, as a table."""
-    own = kept_networks(study)
+    own = networks(study.trials)
     if not study.is_cifar10:
         return own
     others = pd.concat([paper_networks(), baselines()]).rename(columns={"name": "network"})
@@ -83,7 +72,7 @@ def pareto_csv(study: Study) -> pd.DataFrame:
 def pareto(study: Study, cost: str) -> dict | None:
     """The study's ladders beside the paper and published networks; None if no network is finished,
     or its cost is not known."""
-    points = kept_networks(study).dropna(subset=[cost])
+    points = networks(study.trials).dropna(subset=[cost])
     if points.empty:
         return None
     colour, data = colours(study), []
@@ -123,9 +112,6 @@ def _setting(
         "width": 3 if reference else 1.5,
         "dash": DASHES[study.family(setting)],
     }
-    networks = [
-        ladder(t).reindex(columns=KEPT).assign(trial=t.key) for t in trials if len(t.epochs)
-    ]
     return [
         _trajectories(trials, colour, cost) | group,
         *([band_of(mean, colour) | group] if reference and is_banded(mean) else []),
@@ -137,7 +123,7 @@ def _setting(
             "legendrank": rank(study, setting),
             "hoverinfo": "skip",
         },
-        *([_networks(pd.concat(networks), cost, colour) | group] if networks else []),
+        _networks(networks(trials), cost, colour) | group,
     ]
 
 
@@ -159,9 +145,7 @@ def _trajectories(trials: Sequence[Trial], colour: str, cost: str) -> dict:
     """Every epoch of all trials, faint."""
     x, y = [], []
     for epochs in (t.epochs for t in trials):
-        known = cost == "parameters" or "flops" in epochs
-        values = epochs["parameters"] if cost == "parameters" else epochs.get("flops", 0) / 2
-        x += [*(values if known else [None] * len(epochs)), None]
+        x += [*(epochs[cost] if cost in epochs else [None] * len(epochs)), None]
         y += [*epochs["val_accuracy"], None]
     return line_of(x, y) | {"line": {"color": colour, "width": 0.7}, "opacity": 0.25} | SKIPPED
 

@@ -11,6 +11,7 @@ from secnn.analysis.plot_pareto import finishes
 from secnn.analysis.published import paper_table
 from secnn.analysis.stats import Spread, paired, spread
 from secnn.analysis.summary import BEST, TEST, ladder, measures, parameters_at, reaching
+from secnn.store import forms
 
 TARGETS = (70, 80)
 """Of CIFAR-10, in per cent; those that the paper reports."""
@@ -56,14 +57,9 @@ def progress(study: Study) -> list[str]:
 
 def failures(study: Study) -> dict[str, str]:
     """Key → why, of the trials that failed."""
-    files = {
-        t.key: study.folder / "trials" / t.key / "ERROR" for t in study.trials if not t.finished
-    }
-    return {
-        key: " ".join(file.read_text(encoding="utf-8", errors="replace").split())
-        for key, file in files.items()
-        if file.is_file()
-    }
+    unfinished = [t.key for t in study.trials if not t.finished]
+    found = {key: forms.failure(study.folder, key) for key in unfinished}
+    return {key: reason for key, reason in found.items() if reason is not None}
 
 
 def grown(seeds: Sequence[Trial]) -> str:

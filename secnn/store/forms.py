@@ -5,6 +5,7 @@ Needs pydantic, so that it is imported where a file is read, but neither PyTorch
 
 from __future__ import annotations
 
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -148,6 +149,16 @@ def started(study: Path, key: str, settings: Settings) -> Settings:
         return read(Settings, path, "remove it to go by study.json")
     except FileNotFoundError:
         return settings
+
+
+def failure(study: Path, key: str) -> str | None:
+    """Why the last attempt at the trial `key` of the folder `study` failed, in one line; None if it
+    did not."""
+    path = study / "trials" / key / "ERROR"
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return textwrap.shorten(text, 1000, placeholder=" …")
 
 
 def parse(form: Any, text: str | bytes, what: str, advice: str) -> Any:

@@ -70,7 +70,7 @@ def test_a_running_study_is_read_as_far_as_it_is(tmp_path: Path):
     states = [t.state for t in study.trials]
     assert states == ["finished", f"epoch 7/{PLANNED}", "not started", "not started"]
     assert set(measures(study.trials[3], [70]).values()) == {None}
-    assert set(networks(study)["trial"]) == set(keys[:2])
+    assert set(networks(study.trials)["trial"]) == set(keys[:2])
 
 
 def test_planned_epochs_do_not_read_as_progress(tmp_path: Path):
