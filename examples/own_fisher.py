@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from secnn import FISHERS, Fisher
-from secnn.score.fisher import Block
+from secnn.score.fisher import Gradients
 
 
-def statistic(block: Block, weights: Tensor, damping: float) -> Tensor:
+def statistic(block: Gradients, weights: Tensor, damping: float) -> Tensor:
     """wᵀKw and Σ_n w_n² K_nn, 2×B, where K = GGᵀ/(f + damping).
 
     G, N×p, holds the gradients of each sample, f is the mean of their squares over samples and
@@ -27,10 +27,4 @@ def statistic(block: Block, weights: Tensor, damping: float) -> Tensor:
     return torch.stack([whole, own]) / scale
 
 
-def score(total: Tensor, weights: Tensor, damping: float) -> Tensor:
-    """η, and η without the pairs of a sample with itself, 2×B."""
-    whole, own = total
-    return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
-
-
-FISHERS["layerwise"] = Fisher(statistic, score)
+FISHERS["layerwise"] = Fisher(statistic)

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 import secnn
-from secnn.commands import Parser, unread
-
-COMMANDS = {
-    "run": ("secnn.study.run", "train the trials of a study on Ray, or go on with them"),
-    "status": ("secnn.study.status", "where every trial of a study stands"),
-    "table": ("secnn.analysis.make_table", "the paper's table, from a study's logs"),
-    "plot pareto": ("secnn.analysis.plot_pareto", "accuracy against parameters"),
-    "plot growth": ("secnn.analysis.plot_growth", "parameters and accuracy over the epochs"),
-    "plot sweep": ("secnn.analysis.plot_sweep", "what the thresholds and penalties decide"),
-    "plot calibration": ("secnn.analysis.calibration", "what expansions promised, and brought"),
-    "report": ("secnn.analysis.report", "a study on one page, as HTML"),
-    "ladder": ("secnn.study.ladder", "the networks of all sizes that were kept"),
-    "export": ("secnn.export", "a network for other programs: ONNX or safetensors"),
-}
-"""Name → the module whose `main` it is, imported when it is called, and what it is for."""
+from secnn.commands import COMMANDS, Parser, unread
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = 2 if given[:1] == ["plot"] else 1
     name = " ".join(given[:words])
     if name not in COMMANDS:
-        parser("plot " if words == 2 else "").parse_args(given[words - 1 :])
+        front = parser("plot " if words == 2 else "")
+        front.parse_args(given[words - 1 :])
+        front.error(f"expected a command first, got {shlex.join(given[words - 1 :])}")
     return call(name, given[words:])
 
 

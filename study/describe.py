@@ -51,28 +51,33 @@ def describe(asked: argparse.Namespace, data: ImageData) -> dict:
     return {
         "format": 1,
         "preset": asked.preset,
-        "dataset": {
-            "name": data.name,
-            "source": data.source,
-            "notice": data.notice,
-            "validation": data.validation,
-            "classes": data.classes,
-            "class_names": list(data.class_names),
-            "flip": data.flip,
-            "image_shape": list(data.image_shape),
-            "fingerprint": data.fingerprint,
-            "images": {
-                "train": len(data.train_images),
-                "validation": len(data.validation_images),
-                "test": len(data.test_images),
-            },
-        },
+        "dataset": dataset_of(data),
         "reference": {"criterion": base.criterion, "tau": base.tau, "lam": base.lam},
         "trials": {key: config.to_dict() for key, config in trials.items()},
         **({"retrain": again} if again else {}),
         "versions": checkpoint.versions(),
         "imports": [*dict.fromkeys(asked.imports)],
         "command": as_text(asked.command),
+    }
+
+
+def dataset_of(data: ImageData) -> dict:
+    """What study.json tells of the images."""
+    return {
+        "name": data.name,
+        "source": data.source,
+        "notice": data.notice,
+        "validation": data.validation,
+        "classes": data.classes,
+        "class_names": list(data.class_names),
+        "flip": data.flip,
+        "image_shape": list(data.image_shape),
+        "fingerprint": data.fingerprint,
+        "images": {
+            "train": len(data.train_images),
+            "validation": len(data.validation_images),
+            "test": len(data.test_images),
+        },
     }
 
 

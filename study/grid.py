@@ -36,9 +36,12 @@ def plan(
         *(replace(reference, tau=tau) for tau in taus),
         *(replace(reference, lam=lam) for lam in lams),
     ]
+    # A criterion that reads neither τ nor λ decides the same all along a sweep, and has one key.
+    own = trial_key(reference)
+    told_apart = [c for c in varied if c == reference or trial_key(c) != own]
     settings = [
         (reference, samples),
-        *((config, sweep_samples) for config in varied),
+        *((config, sweep_samples) for config in told_apart),
         *((_control(reference, name), samples) for name in controls),
     ]
     trials = [

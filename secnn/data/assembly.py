@@ -1,4 +1,4 @@
-"""From pictures and labels, split by split, to :class:`~secnn.data.splits.Splits`."""
+"""From pictures and labels, split by split, to `secnn.data.splits.Splits`."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def batches(
     """The training images once, in random order: normalised images and labels.
 
     The epoch is cut into equal batches of at most `size`, so that none is too small for batch norm;
-    if `full`, into batches of `size`, without the images that are over where there is one batch.
+    if `full`, into batches of `size`, and what is over is left out if there is a whole batch.
     Where the data allows it, each image is mirrored left to right with probability ½; each is moved
     by up to `shift` pixels, up or down and left or right; a square of `cutout` pixels a side around
     a pixel of each becomes the mean of all images (arXiv:1708.04552). Randomness is the global CPU
@@ -63,9 +63,8 @@ def batches(
     order, mirroring = order.to(device), mirroring.to(device)
     moves = moves.to(device) if moves is not None else None
     centres = centres.to(device) if centres is not None else None
-    parts = order.tensor_split(-(-count // size))
-    if full and count >= size:
-        parts = order[: count - count % size].split(size)
+    number = batch_count(count, size, full=full)
+    parts = order[: number * size].split(size) if full else order.tensor_split(number)
     ahead = AHEAD.get(device.type, 1)
     for some in (parts[i : i + ahead] for i in range(0, len(parts), ahead)):
         wanted = torch.cat(some)
@@ -74,6 +73,11 @@ def batches(
             images = _cut(images, centres[wanted], cutout, data)
         for own, drawn in zip(images.split([len(part) for part in some]), some, strict=True):
             yield normalize(own, data), data.train_labels[drawn]
+
+
+def batch_count(images: int, size: int, *, full: bool) -> int:
+    """How many batches `batches` cuts so many images into."""
+    return images // size if full and images >= size else -(-images // size)
 
 
 def _drawn(

@@ -1,7 +1,7 @@
 """Data sets by their names, paths and addresses, and from Python.
 
-``DATASETS`` holds the named sources; a new one is a function of the data folder that returns
-:class:`~secnn.data.splits.Splits`, and one line there.
+`DATASETS` holds the named sources; a new one is a function of the data folder that returns
+`secnn.data.splits.Splits`, and one line there.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def load_dataset(
     Args:
         name: one of
 
-            - ``auto`` (CIFAR-10 if it is on disk or downloadable, else the bundled digits with
-              a ``notice``) or a key of ``DATASETS``;
+            - `auto` (CIFAR-10 if it is on disk or downloadable, else the bundled digits with
+              a `notice`) or a key of `DATASETS`;
             - a path: a Parquet file, a folder of Parquet files as on the Hugging Face hub
-              (``train-00000-of-00001.parquet``, ``test.parquet``, ``data/``), or a folder of
-              ``train/<class>/`` and ``test/<class>/`` with images. A name goes before a path;
-              write ``./digits`` or ``Path("digits")`` for a folder;
-            - ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION``, see
-              :func:`~secnn.data.hub.hugging_face`;
-            - Python objects: ``{"train": (images, labels), "test": (images, labels)}``, data
+              (`train-00000-of-00001.parquet`, `test.parquet`, `data/`), or a folder of
+              `train/<class>/` and `test/<class>/` with images. A name goes before a path;
+              write `./digits` or `Path("digits")` for a folder;
+            - `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`, see
+              `secnn.data.hub.hugging_face`;
+            - Python objects: `{"train": (images, labels), "test": (images, labels)}`, data
               sets of PyTorch or Hugging Face in their places, or
-              ``datasets.load_dataset(...)`` itself, see :meth:`ImageData.from_splits`.
+              `datasets.load_dataset(...)` itself, see `ImageData.from_splits`.
         data_dir: where named data sets are, or are downloaded to.
         validation: "held-out": the data's own validation split if it has one (the result
             then says "file"), else a stratified part of the training set; "file": its own, or
@@ -64,7 +64,7 @@ def load_dataset(
         validation_fraction: part of the training set held out, in (0, 1).
         split_seed: seed of the hold-out; the test split never depends on it.
         label_column, image_column: columns of Parquet files and Hugging Face's data sets, where
-            they are not called as usual, see :func:`~secnn.data.parquet.parquet`.
+            they are not called as usual, see `secnn.data.parquet.parquet`.
         resize: scale every image so that its shorter side has so many pixels, and keep the square
             in its centre; without it, all images must have one size.
 

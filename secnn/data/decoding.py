@@ -168,7 +168,7 @@ class Stack:
     Grey images become colour images of three equal channels where any other image has colour.
 
     Attributes:
-        resize: see :func:`pixels`.
+        resize: see `pixels`.
         greys: how many grey images became colour images.
     """
 
@@ -180,7 +180,7 @@ class Stack:
     def add(
         self, pictures: Iterable[Picture | None], count: int, place: Callable[[int], str]
     ) -> np.ndarray:
-        """``count`` pictures as one array; ``place(i)`` says where picture i comes from.
+        """`count` pictures as one array; `place(i)` says where picture i comes from.
 
         One thread: for images of 32×32 pixels, threads spend more on the interpreter lock than
         they gain.

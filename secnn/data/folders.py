@@ -1,4 +1,4 @@
-"""Images in class folders: ``train/<class>/*`` and ``test/<class>/*``."""
+"""Images in class folders: `train/<class>/*` and `test/<class>/*`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 
 
 def image_folder(path: Path, reading: Reading | None = None) -> Splits:
-    """Images in ``train/<class>/`` and ``test/<class>/`` (``validation/<class>/`` if there).
+    """Images in `train/<class>/` and `test/<class>/` (`validation/<class>/` if there).
 
-    Classes are the sorted folder names of ``train``, and images are sorted by their paths, as in
-    torchvision's ``ImageFolder``; the other folders must have the same classes. ``valid``, ``val``
-    and ``dev`` are other names of ``validation``. Hidden files and folders are skipped; the notice
+    Classes are the sorted folder names of `train`, and images are sorted by their paths, as in
+    torchvision's `ImageFolder`; the other folders must have the same classes. `valid`, `val`
+    and `dev` are other names of `validation`. Hidden files and folders are skipped; the notice
     counts what else is not used.
 
     Raises:

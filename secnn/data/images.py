@@ -108,12 +108,12 @@ class ImageData:
         return digest.hexdigest()[:16]
 
     def to(self, device: torch.device | str) -> ImageData:
-        """The same data with all tensors on ``device``; itself shares what is there already."""
+        """The same data with all tensors on `device`; itself shares what is there already."""
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return replace(self, **moved)._remember({name: getattr(self, name) for name in _COMPUTED})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything as numpy arrays, the tensors without a copy; see :meth:`from_arrays`."""
+        """Everything as numpy arrays, the tensors without a copy; see `from_arrays`."""
         arrays = {name: getattr(self, name).cpu().numpy() for name in _TENSORS}
         texts = {name: np.array(getattr(self, name) or "") for name in _TEXTS}
         computed = {name: np.array(getattr(self, name)) for name in _COMPUTED}
@@ -122,7 +122,7 @@ class ImageData:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ImageData:
-        """The inverse of :meth:`arrays`; tensors share the arrays' memory."""
+        """The inverse of `arrays`; tensors share the arrays' memory."""
         with warnings.catch_warnings():
             # Arrays out of Ray's object store are read-only, and nobody writes into these.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -157,15 +157,15 @@ class ImageData:
         items (image, label), each drawn once; Hugging Face's with an image and a label column.
 
         Args:
-            test: without it a stratified fifth of ``train``, always the same.
-            validation: without it a stratified part of ``train``.
+            test: without it a stratified fifth of `train`, always the same.
+            validation: without it a stratified part of `train`.
             name: short, usable in a folder name.
             class_names: the name of label 0, 1, ...; without it those of the data sets, the sorted
                 names among the labels, or "0", "1", ...
             flip: whether a mirrored image keeps its class; without it True unless the class names
                 are letters or numbers.
             validation_fraction, split_seed, label_column, image_column, resize: as in
-                :func:`~secnn.data.dataset.load_dataset`.
+                `secnn.data.dataset.load_dataset`.
 
         Raises:
             DataError: naming the argument, or the split and the image.
@@ -190,7 +190,7 @@ class ImageData:
 def divide(
     splits: Splits, validation: str, validation_fraction: float, split_seed: int
 ) -> ImageData:
-    """The splits with their validation split chosen, as :func:`~secnn.data.load_dataset` says.
+    """The splits with their validation split chosen, as `secnn.data.load_dataset` says.
 
     Raises:
         DataError: an argument is out of its range, or does not fit the data.

@@ -28,10 +28,10 @@ def from_parts(
     """Splits of "train", and of "test" and "validation"; without "test" a fifth becomes that.
 
     A split is a pair (images, labels) or a data set. Images: N×C×H×W, N×H×W×C or N×H×W, or a list
-    of pictures; each as :func:`~secnn.data.decoding.pixels` takes it. Data sets: PyTorch's with
+    of pictures; each as `secnn.data.decoding.pixels` takes it. Data sets: PyTorch's with
     items (image, label) and a length, or Hugging Face's with columns as in
-    :func:`~secnn.data.parquet.parquet`. Class names are those given, or those of the data sets
-    (``classes``, ``ClassLabel``), or see :func:`~secnn.data.labels.encode`.
+    `secnn.data.parquet.parquet`. Class names are those given, or those of the data sets
+    (`classes`, `ClassLabel`), or see `secnn.data.labels.encode`.
 
     Raises:
         DataError: naming the split and the image.
@@ -47,7 +47,7 @@ def from_parts(
 
 
 def parts_of(source: object) -> dict[str, Any]:
-    """Split → its images and labels, for :func:`from_parts`, of a mapping, a tuple, or one split.
+    """Split → its images and labels, for `from_parts`, of a mapping, a tuple, or one split.
 
     Raises:
         DataError: it is nothing of that.

@@ -39,9 +39,9 @@ def parquet(path: Path, reading: Reading | None = None) -> Splits:
     """Images in Parquet: one file, or a folder with the files of each split.
 
     `secnn.data.layout` says how files are named. Columns: encoded images, binary or a struct with
-    ``bytes`` (``img`` or ``image``), and integers, truth values or strings (``label``; else the
-    only one of ``labels``, ``fine_label`` and ``coarse_label``). Class names come from the schema
-    metadata ``huggingface``, see :func:`~secnn.data.labels.encode`. A single file is split,
+    `bytes` (`img` or `image`), and integers, truth values or strings (`label`; else the
+    only one of `labels`, `fine_label` and `coarse_label`). Class names come from the schema
+    metadata `huggingface`, see `secnn.data.labels.encode`. A single file is split,
     stratified, into 80 % training and 20 % test; the split is always the same.
 
     Raises:

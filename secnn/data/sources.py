@@ -23,7 +23,7 @@ PROBE_SECONDS = 5.0
 
 
 def _starts(url: str) -> bool:
-    """Whether a download of ``url`` gives its first byte within ``PROBE_SECONDS``."""
+    """Whether a download of `url` gives its first byte within `PROBE_SECONDS`."""
     started = threading.Event()
 
     def ask() -> None:
@@ -80,7 +80,7 @@ def _torchvision_datasets(title: str) -> Any:
 
 
 def _obtain(dataset: Any, data_dir: Path) -> None:
-    """Have all of the data set's files under ``data_dir``, with the right MD5 sums.
+    """Have all of the data set's files under `data_dir`, with the right MD5 sums.
 
     Raises:
         RuntimeError, OSError: they are not there and cannot be downloaded.
@@ -107,7 +107,7 @@ def cifar100(data_dir: Path) -> Splits:
 
 
 def digits(data_dir: Path) -> Splits:
-    """1,797 handwritten digits, bundled; ``data_dir`` is not used.
+    """1,797 handwritten digits, bundled; `data_dir` is not used.
 
     E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0. This is its test set

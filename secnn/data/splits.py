@@ -1,4 +1,4 @@
-"""What every source of labelled images gives: :class:`Splits`, checked, and how it is divided."""
+"""What every source of labelled images gives: `Splits`, checked, and how it is divided."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Portion:
     """One split as its source has it.
 
     Attributes:
-        pictures: N of what :func:`~secnn.data.decoding.pixels` takes, or None for a missing one.
+        pictures: N of what `secnn.data.decoding.pixels` takes, or None for a missing one.
         labels: N of Python's `int`, `bool` or `str`.
         place: where picture i and its label come from.
     """
@@ -147,7 +147,7 @@ def joined(*notices: str | None) -> str | None:
 def stratified_split(
     labels: torch.Tensor, fraction: float, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split indices into (kept, taken), both ascending, taking about ``fraction`` of each class.
+    """Split indices into (kept, taken), both ascending, taking about `fraction` of each class.
 
     A class with n members gives ⌊fraction·n⌋ or ⌈fraction·n⌉ of them, and keeps at least one;
     the largest remainders are rounded up, so that the total is right too. Depends on the

@@ -16,7 +16,7 @@ from secnn.growth.proposal import propose_filters
 from secnn.growth.settings import GrowthSettings
 from secnn.network.network import SECNN
 from secnn.registry import Registry
-from secnn.score.fisher import Block, Fisher, join
+from secnn.score.fisher import Fisher, Gradients, join
 from secnn.score.gradients import CHUNK, evaluating, record
 from secnn.score.natural import resolve
 
@@ -69,8 +69,10 @@ class Candidate:
 
     @property
     def gain_per_parameter(self) -> float | None:
-        """`gain_unbiased`/Δp."""
-        return None if self.gain_unbiased is None else self.gain_unbiased / self.added_parameters
+        """`gain_unbiased`/Δp; None where it was not scored, or adds nothing."""
+        if self.gain_unbiased is None or not self.added_parameters:
+            return None
+        return self.gain_unbiased / self.added_parameters
 
     @property
     def predicted_reduction(self) -> float | None:
@@ -110,11 +112,11 @@ def score_candidates(
 
     All are scored from one forward and backward pass of the network as it is: a candidate's η is
     that of the old and the new parameters together, where the new ones' noise of 1e-4 does not move
-    the old activations: as a grown copy's in the limit of no noise, with it, once trained, within
-    some per mille, of which a small gain can be a larger part. Expansions that cannot tell their
-    `parts` are scored on their grown copy. The noise depends on
-    `seed` alone; the images serve to calibrate new batch norms as well. `lam` and `penalty`, a key
-    of `PENALTIES`, regularise. Other arguments as for `natural_expansion_score`.
+    the old activations. That is exact as the noise tends to 0; with it, η differs from the grown
+    copy's by a few per mille, which can matter where the gain is small. Expansions that cannot tell
+    their `parts` are scored on their grown copy. The noise depends on `seed` alone; the images
+    serve to calibrate new batch norms as well. `lam` and `penalty`, a key of `PENALTIES`,
+    regularise. Other arguments as for `natural_expansion_score`.
 
     The interval of `gain_unbiased` is ± 1.96 standard deviations over `RESAMPLES` bootstrap
     resamples of the images, F staying that of all.
@@ -198,16 +200,16 @@ def _blocks(
     expansions: Sequence[Expansion],
     seed: int,
     proposal: str,
-) -> tuple[list[Block], dict[Expansion, list[Block]], dict[Expansion, SECNN]]:
+) -> tuple[list[Gradients], dict[Expansion, list[Gradients]], dict[Expansion, SECNN]]:
     """The parameters in blocks; those that each expansion would add, where it can tell; and the
     grown copies of those that cannot."""
-    old: list[list[Block]] = []
-    with evaluating(network, network.kernel):
+    old: list[list[Gradients]] = []
+    with evaluating(network):
         filters = propose_filters(proposal, network, expansions, images, labels, seed)
         grown = {e: grown_copy(network, e, images, seed, filters[e]) for e in expansions}
         told = {e: e.parts(network, grown[e]) for e in expansions}
         attached = {e: parts for e, parts in told.items() if parts is not None}
-        new: dict[Expansion, list[list[Block]]] = {e: [] for e in attached}
+        new: dict[Expansion, list[list[Gradients]]] = {e: [] for e in attached}
         for some, theirs in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
             recording = record(network, some, theirs)
             old.append(fisher.keep(recording.parts(network).values()))
@@ -244,6 +246,7 @@ def _candidate(
     gain, unbiased = gains[:, 0].tolist()
     margin = 1.96 * gains[1, 1:].std().item()
     regularized = regularize(score, lam, PENALTIES[penalty](added, network.n_parameters))
+    each = (regularized - eta) / added if added else 0.0  # What adds nothing has no density.
     return Candidate(
         expansion,
         added,
@@ -254,7 +257,7 @@ def _candidate(
         unbiased,
         unbiased - margin,
         unbiased + margin,
-        ratio((regularized - eta) / added, eta / network.n_parameters),
+        ratio(each, eta / network.n_parameters),
     )
 
 

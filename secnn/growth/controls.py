@@ -1,6 +1,7 @@
 """Controls: criteria that read no scores, which any score must beat.
 
-All but `Never` grow whenever they are asked: after the first epoch and after every cooldown.
+All but `Never` grow whenever they are asked: at the end of every rung, or, with `schedule` plateau,
+after the first epoch and after every cooldown.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def drawn(fitting: Sequence[Expansion], growth: Growth) -> Expansion:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class InTurn:
     """The next in turn: a layer for each block, then channels for each block, and so on, from where
     the last expansion was; what does not fit is passed over."""
 

@@ -14,12 +14,12 @@ from typing import ClassVar
 from secnn.growth.candidates import Candidate, ratio
 from secnn.growth.controls import (
     ChannelsFirst,
+    InTurn,
     LayersFirst,
     Never,
     Pyramid,
     Random,
     RandomPlace,
-    Schedule,
 )
 from secnn.growth.decision import Criterion, Decision, Growth
 from secnn.growth.expansion import AddChannels, AddLayer, Expansion
@@ -86,7 +86,7 @@ class Balanced:
     `Density`) the one that `turn` would make. Nothing is made if none exceeds τ."""
 
     tau: float
-    turn: Criterion = field(default_factory=Schedule)
+    turn: Criterion = field(default_factory=InTurn)
     scored: ClassVar[bool] = True
 
     def decide(self, growth: Growth) -> Decision:
@@ -101,8 +101,9 @@ class Balanced:
 
 @dataclass(frozen=True)
 class Confident:
-    """The same for a gain that is beyond doubt: the candidate whose gain, free of the bias by
-    sampling noise, has the highest lower bound of its 95 % interval per Δp·η_c/p, if above τ."""
+    """The same for a gain that is beyond doubt: the candidate with the highest gain_low/(Δp·η_c/p),
+    if above τ; gain_low is the lower bound of the 95 % interval of the gain without its sampling
+    noise."""
 
     tau: float
     scored: ClassVar[bool] = True
@@ -150,7 +151,7 @@ CRITERIA: Registry[Callable[[GrowthSettings], Criterion]] = Registry(
     gain=lambda settings: Gain(settings.tau),
     never=lambda settings: Never(),
     random=lambda settings: Random(),
-    schedule=lambda settings: Schedule(),
+    schedule=lambda settings: InTurn(),
     pyramid=lambda settings: Pyramid(),
 )
 """name → function of the trial's settings."""

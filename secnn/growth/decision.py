@@ -45,10 +45,12 @@ class Decision:
 
 
 class Criterion(Protocol):
-    """`scored` tells whether `decide` reads scores, which cost a few forward passes."""
+    """`scored` tells whether `decide` reads scores, which cost about four forward and backward
+    passes over the images that are scored."""
 
     scored: ClassVar[bool]
 
     def decide(self, growth: Growth) -> Decision:
-        """Which expansion to make now. Not called during the cooldown, nor where nothing fits."""
+        """Which expansion to make now. Called where the schedule asks
+        (`secnn.training.schedule`), unless nothing fits."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -137,8 +138,13 @@ class AddChannels(Expansion):
         return [cls(block, channels) for block in range(len(network.blocks))]
 
     def fits(self, network: SECNN) -> bool:
-        """Always, as a width has no bound of its own; ValueError if there is no such block."""
-        return network.block(self.block) is not None
+        """Whether it adds a channel: a width has no bound of its own.
+
+        Raises:
+            ValueError: there is no such block.
+        """
+        network.block(self.block)
+        return self.channels > 0
 
     def grown(self, spec: NetworkSpec) -> NetworkSpec:
         return replace(spec, channels=_plus(spec.channels, self.block, self.channels))
@@ -226,6 +232,8 @@ def _plus(entries: tuple[int, ...], index: int, amount: int) -> tuple[int, ...]:
 
 def largest_logit_change(before: Tensor, after: Tensor) -> float:
     """max |after − before| / std(before) over logits N×classes: how far growth moved the function;
-    0 where nothing moved."""
-    moved = (after - before).abs().max().item()
-    return moved / before.std().item() if moved else 0.0
+    0 where nothing moved, infinite where logits were all the same and are no more."""
+    moved, spread = (after - before).abs().max().item(), before.std().item()
+    if not moved:
+        return 0.0
+    return moved / spread if spread else math.inf

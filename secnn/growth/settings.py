@@ -14,13 +14,13 @@ class GrowthSettings:
         criterion: a key of `secnn.growth.criterion.CRITERIA`.
         tau: threshold τ of the criterion, for `natural` on η/η_c.
         lam: size penalty λ, in 1/parameters²; without a unit if `penalty` is "relative". Read by
-            `natural`, `density` and `balanced`.
+            `natural`, `density`, `balanced` and `balanced-pyramid`.
         penalty: a key of `secnn.growth.candidates.PENALTIES`, what λ is a price of.
         expansions: keys of `secnn.growth.expansion.EXPANSIONS`: the kinds that are candidates, in
             the order in which they are listed.
-        cooldown: epochs after an expansion in which none is considered, and over which an added
-            layer's slope is lowered from 1; the controls (`secnn.growth.controls`) grow whenever it
-            is over.
+        cooldown: for `schedule` "plateau", epochs after an expansion in which none is considered,
+            and over which an added layer's slope is lowered from 1; the controls
+            (`secnn.growth.controls`) grow whenever it is over.
         channel_steps: channels that the first, second, … `AddChannels` adds; the last entry holds
             for all further ones.
         plateau: if above 0, the criterion is asked only when validation loss has not fallen for so

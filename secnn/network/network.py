@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from secnn.network.cell import Block, Head
 from secnn.network.cells import CELLS
 from secnn.network.spec import NetworkSpec
+from secnn.score.gradients import evaluating
 
 
 class SECNN(nn.Module):
@@ -47,12 +46,6 @@ class SECNN(nn.Module):
         self.blocks = nn.ModuleList(cell.block(self.spec, i) for i in indices)
         self.head = cell.head(self.spec)
         self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def from_checkpoint(cls, path: str | Path) -> SECNN:
-        """The network in a checkpoint file, in evaluation mode: `secnn.load`."""
-        # By the front door, as the checkpoints' room is built on this one.
-        return import_module("secnn").load(path)
 
     @property
     def n_parameters(self) -> int:
@@ -101,9 +94,7 @@ def count_flops(network: SECNN) -> int:
     and linear layers, by torch's own counter."""
     spec = network.spec
     image = next(network.parameters()).new_zeros(1, spec.input_channels, *spec.image_size)
-    training, kernel = network.training, network.kernel
-    network.eval().kernel = "reference"
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with evaluating(network, "reference"), torch.no_grad(), counter:
         network(image)
-    network.train(training).kernel = kernel
     return counter.get_total_flops()

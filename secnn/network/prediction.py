@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from secnn.data.batches import Normalisation, normalize
 from secnn.network.network import SECNN
+from secnn.score.gradients import evaluating
 
 EVALUATION_BATCH = {"cpu": 512, "cuda": 2000}
 """Images a batch. On a CPU with memory kept (`secnn.kernels.memory`) 512 are 1.1 times as fast
@@ -21,13 +22,9 @@ def logits_of(network: nn.Module, images: Tensor, data: Normalisation) -> list[T
 
     The network computes in its own type.
     """
-    training, dtype = network.training, next(network.parameters()).dtype
-    size = EVALUATION_BATCH.get(images.device.type, 1000)
-    network.eval()
-    try:
+    size, dtype = EVALUATION_BATCH.get(images.device.type, 1000), next(network.parameters()).dtype
+    with evaluating(network):
         return [network(normalize(some, data).to(dtype)).float() for some in images.split(size)]
-    finally:
-        network.train(training)
 
 
 @torch.inference_mode()

@@ -186,7 +186,7 @@ class Surgery:
         `as_old`, Gaussian with the standard deviation of those that are there; biases of zero."""
         _, inputs, *kernel = module.weight.shape
         shape, like = (added, inputs, *kernel), module.weight
-        deviation = like.detach().std().item() if as_old else NOISE
+        deviation = spread(like) if as_old else NOISE
         new = gaussian(*shape, deviation=deviation, like=like, generator=self.generator)
         extend(module.weight, 0, new, self.optimizer)
         if module.bias is not None:
@@ -247,6 +247,12 @@ class Surgery:
             group = next(of_twin, groups[0])
             _begin_state(self.optimizer, group, parameter)
             group["params"].append(parameter)
+
+
+def spread(weight: Tensor) -> float:
+    """The standard deviation of weights; of a single one its size, as it has none."""
+    known = weight.detach()
+    return (known.std() if known.numel() > 1 else known.abs().mean()).item()
 
 
 Likeness = tuple[str, tuple[type, str], int]

@@ -15,7 +15,7 @@ from secnn.score.parts import Part, matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Gradients:
     """The parameters of a part, for all samples.
 
     Attributes:
@@ -28,18 +28,25 @@ class Block:
     factors: tuple[Tensor, Tensor] | None = None
 
 
-def join(chunks: Iterable[Sequence[Block]]) -> list[Block]:
+def join(chunks: Iterable[Sequence[Gradients]]) -> list[Gradients]:
     """From the blocks of some samples after another those of all."""
     return [_join(blocks) for blocks in zip(*chunks, strict=True)]
 
 
-def _join(blocks: Sequence[Block]) -> Block:
+def _join(blocks: Sequence[Gradients]) -> Gradients:
     samples = torch.cat([block.samples for block in blocks])
     factors = [block.factors for block in blocks if block.factors is not None]
     if not factors:
-        return Block(samples)
+        return Gradients(samples)
     inputs, outputs = (torch.stack(found).sum(0) for found in zip(*factors, strict=True))
-    return Block(samples, (inputs, outputs))
+    return Gradients(samples, (inputs, outputs))
+
+
+def without_own_pairs(total: Tensor, weights: Tensor, damping: float) -> Tensor:
+    """η and η_U, 2×B, from the total of wᵀKw and Σ_n w_n² K_nn, 2×B: of every statistic that gives
+    these two."""
+    whole, own = total
+    return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,16 @@ class Fisher:
     does). η_U may be negative, and is nan where all weight lies on one sample.
 
     Attributes:
-        statistic: of a block of parameters, the samples' weights B×N and the damping. F is that of
-            equal weights.
+        statistic: of a block of parameters, the samples' weights B×N and the damping; as a rule
+            wᵀKw and Σ_n w_n² K_nn, 2×B. F is that of equal weights.
         score: 2×B, η and η_U, from the (sum of) statistics, the weights and the damping. Each row
             of weights sums to 1: equal weights for η itself, resampled ones for its uncertainty.
         factored: whether `statistic` reads the blocks' factors.
         damping: what to add to F's diagonal where nobody says.
     """
 
-    statistic: Callable[[Block, Tensor, float], Tensor]
-    score: Callable[[Tensor, Tensor, float], Tensor]
+    statistic: Callable[[Gradients, Tensor, float], Tensor]
+    score: Callable[[Tensor, Tensor, float], Tensor] = without_own_pairs
     factored: bool = False
     damping: float = 1e-8
 
@@ -88,19 +95,13 @@ class Fisher:
         scores = self.score(self.total(blocks, weights, damping), weights, damping)
         return scores[int(unbiased), 0].item()
 
-    def keep(self, parts: Iterable[Part]) -> list[Block]:
+    def keep(self, parts: Iterable[Part]) -> list[Gradients]:
         """What `statistic` will read of each part."""
-        return [Block(matrix(p), p.factors() if self.factored else None) for p in parts]
+        return [Gradients(matrix(p), p.factors() if self.factored else None) for p in parts]
 
-    def total(self, blocks: Sequence[Block], weights: Tensor, damping: float) -> Tensor:
+    def total(self, blocks: Sequence[Gradients], weights: Tensor, damping: float) -> Tensor:
         """The statistic of all blocks together."""
         return reduce(torch.add, (self.statistic(block, weights, damping) for block in blocks))
-
-
-def _without_pairs_of_one(forms: Tensor, weights: Tensor, damping: float) -> Tensor:
-    """η and η_U from wᵀKw and Σ_n w_n² K_nn, 2×B."""
-    whole, own = forms
-    return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
 
 
 def _forms(samples: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
@@ -112,18 +113,18 @@ def _forms(samples: Tensor, weights: Tensor, fisher: Tensor) -> Tensor:
     return torch.stack([whole, weights.double().square() @ own])
 
 
-def _diagonal(block: Block, weights: Tensor, damping: float) -> Tensor:
+def _diagonal(block: Gradients, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
     return _forms(samples, weights, samples.square().mean(0).double() + damping)
 
 
-def _batch(block: Block, weights: Tensor, damping: float) -> Tensor:
+def _batch(block: Gradients, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
     fisher = samples.mean(0).double().square() + damping
     return _forms(samples, weights, fisher)
 
 
-def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
+def _kronecker(block: Gradients, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.double()
     if block.factors is None:
         values, vectors = torch.linalg.eigh(torch.einsum("noj,nok->ojk", samples, samples))
@@ -138,7 +139,7 @@ def _kronecker(block: Block, weights: Tensor, damping: float) -> Tensor:
     return _forms(rotated.flatten(1), weights, fisher.clamp(min=0).flatten() + damping)
 
 
-def _gram(block: Block, weights: Tensor, damping: float) -> Tensor:
+def _gram(block: Gradients, weights: Tensor, damping: float) -> Tensor:
     samples = block.samples.flatten(1)
     return (samples @ samples.T).double()
 
@@ -163,7 +164,7 @@ def _left_out(inverse: Tensor, damping: float) -> Tensor:
     return (-len(inverse) * inverse / (damping * determinants)).fill_diagonal_(0)
 
 
-diagonal = Fisher(_diagonal, _without_pairs_of_one)
+diagonal = Fisher(_diagonal)
 """η = Σ_p ḡ_p² / (F_pp + damping) with the diagonal of the empirical Fisher.
 
 ḡ is the mean gradient over the N samples, F_pp = (1/N) Σ_n g_np² the mean of the squared
@@ -171,14 +172,14 @@ diagonal = Fisher(_diagonal, _without_pairs_of_one)
 noise alone contributes about 1/N for each parameter.
 """
 
-batch = Fisher(_batch, _without_pairs_of_one)
+batch = Fisher(_batch)
 """η = Σ_p ḡ_p² / (ḡ_p² + damping): the square of the mean gradient in place of the mean square.
 
 For comparison only. Where ḡ_p² is well above the damping every term is 1, so that η counts
 parameters and says nothing of their use.
 """
 
-kfac = Fisher(_kronecker, _without_pairs_of_one, factored=True, damping=1e-6)
+kfac = Fisher(_kronecker, factored=True, damping=1e-6)
 """η = Σ_l ḡ_lᵀ(F_l + damping·I)⁻¹ḡ_l, a block of F for each module l (KFC, arXiv:1602.01407).
 
 For a convolution or a linear layer F_l = Γ_l ⊗ Ω_l with Ω = (1/N) Σ_n Σ_t a_nt a_ntᵀ and

@@ -109,13 +109,13 @@ def chunks(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @contextmanager
-def evaluating(network: nn.Module, kernel: str) -> Iterator[None]:
-    """Evaluation mode and, for a network that chooses a kernel, `kernel` (the reference's modules
-    can be hooked); then each module as before."""
+def evaluating(network: nn.Module, kernel: str | None = None) -> Iterator[None]:
+    """Evaluation mode and, for a network that chooses a kernel, `kernel` if it is given (the
+    reference's modules can be hooked); then each module as before."""
     modes, before = {m: m.training for m in network.modules()}, _kernel(network)
     chooser: Any = network
     network.eval()
-    if before:
+    if before and kernel:
         chooser.kernel = kernel
     try:
         yield

@@ -43,7 +43,7 @@ class Folder(MutableMapping[str, dict]):
         return sum(1 for _ in self)
 
 
-class Rungs:
+class Keeper:
     """Which networks of a trial are kept: `target-70`, the first to reach 70 %; `size-11360`, the
     best of each size; `best`, the best of all. Of equally good ones the first.
 

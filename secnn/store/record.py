@@ -62,9 +62,9 @@ class ExpansionRecord:
     criteria that do not ask for them; they are those of `secnn.growth.candidates.Candidate`: `gain`
     is η − η_c, `gain_unbiased` the same without its sampling noise, with the 95 % interval
     `gain_low` to `gain_high`; `predicted_reduction` is in nats. For the chosen one
-    `realised_reduction` is how far, in nats, the validation loss fell over the cooldown that
-    followed (null until it is over), `reduction_before` over as many epochs before, where there
-    were as many."""
+    `realised_reduction` is how far, in nats, the validation loss fell over the rung, or cooldown,
+    that followed (null until it is over), `reduction_before` over as many epochs before, where
+    there were as many."""
 
     epoch: int
     kind: str

@@ -13,7 +13,8 @@ from secnn.store.record import ExpansionRecord
 NOT_CONSIDERED = dict.fromkeys(
     ("expansion", "eta_current", "best_layer_ratio", "best_channels_ratio", "logit_change")
 )
-"""The columns of an `EpochRecord` whose epoch is in a cooldown, or the last."""
+"""The columns of an `EpochRecord` after which nothing was asked: within a rung or a cooldown, and
+at the end."""
 
 
 def columns(considered: Considered, logit_change: float | None) -> dict:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from secnn.growth.candidates import PENALTIES, SCORERS
 from secnn.growth.criterion import CRITERIA
@@ -21,6 +22,10 @@ from secnn.training.schedule import SCHEDULES
 PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw")
 BATCHES = ("equal", "full")
+
+SMALLEST_BATCH = 3
+"""An epoch is cut into equal batches: of 2 images at most, one could be left with 1 alone, of which
+batch norm knows no variance."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +72,12 @@ class TrialConfig(GrowthSettings, Recipe):
         known = ", ".join(EXPANSIONS)
         kinds = bool(self.expansions) and all(kind in EXPANSIONS for kind in self.expansions)
         _expect("expansions", kinds, f"some of {known}", self)
-        for name in _POSITIVE:
-            _expect(name, getattr(self, name) > 0, "a number above 0", self)
-        # An epoch is cut into equal batches: of 2 images at most, one could be left with 1 alone,
-        # of which batch norm knows no variance.
-        _expect("batch_size", self.batch_size >= 3, "at least 3", self)
-        for name in _NOT_NEGATIVE:
-            _expect(name, getattr(self, name) >= 0, "0 or more", self)
-        # Generators are seeded by it times a million and more.
-        _expect("seed", self.seed <= 10**12, "at most 10^12", self)
-        for name in ("dropout", "head_dropout", "decay", "last", "label_smoothing"):
-            _expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
-        for name in ("negative_slope", "fall"):
-            _expect(name, 0 < getattr(self, name) <= 1, "in (0, 1]", self)
-        for name in ("channel_steps", "channels", "layers"):
-            entries = getattr(self, name)
-            counts = [isinstance(entry, int) and entry >= 1 for entry in entries]
-            _expect(name, bool(counts) and all(counts), "whole numbers of at least 1", self)
+        for expected, (holds, names) in _RANGES.items():
+            for name in names:
+                _expect(name, holds(getattr(self, name)), expected, self)
         fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
         expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
         _expect("layers", fits, expected, self)
-        for name in ("max_parameters", "max_flops", "damping"):
-            value = getattr(self, name)
-            _expect(name, value is None or value > 0, "a number above 0, or none", self)
-        _expect("image_std", min(self.image_std or (1,)) > 0, "numbers above 0, or none", self)
-        _expect("targets", all(0 < t <= 100 for t in self.targets), "per cent in (0, 100]", self)
 
     def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
         """The starting network's shape, for images C×H×W.
@@ -138,27 +124,41 @@ _CHOICES: dict[str, Collection[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-_POSITIVE = (
-    "tau",
-    "epochs",
-    "capacity",
-    "learning_rate",
-    "patience",
-    "rungs",
-    "score_samples",
-)
-_NOT_NEGATIVE = (
-    "lam",
-    "seed",
-    "cooldown",
-    "l1",
-    "plateau",
-    "weight_decay",
-    "warmup",
-    "shift",
-    "cutout",
-    "cutout_from",
-)
+
+
+def _are_counts(entries: Sequence[object]) -> bool:
+    return bool(entries) and all(isinstance(n, int) and n >= 1 for n in entries)
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
+    "a number above 0": (
+        lambda v: v > 0,
+        ("tau", "epochs", "capacity", "learning_rate", "patience", "rungs", "score_samples"),
+    ),
+    f"at least {SMALLEST_BATCH}": (lambda v: v >= SMALLEST_BATCH, ("batch_size",)),
+    "0 or more": (
+        lambda v: v >= 0,
+        (
+            *("lam", "seed", "cooldown", "l1", "plateau", "weight_decay", "warmup", "shift"),
+            *("cutout", "cutout_from"),
+        ),
+    ),
+    # Generators are seeded by it times a million and more.
+    "at most 10^12": (lambda v: v <= 10**12, ("seed",)),
+    "in [0, 1)": (
+        lambda v: 0 <= v < 1,
+        ("dropout", "head_dropout", "decay", "last", "label_smoothing"),
+    ),
+    "in (0, 1]": (lambda v: 0 < v <= 1, ("negative_slope", "fall")),
+    "whole numbers of at least 1": (_are_counts, ("channel_steps", "channels", "layers")),
+    "a number above 0, or none": (
+        lambda v: v is None or v > 0,
+        ("max_parameters", "max_flops", "damping"),
+    ),
+    "numbers above 0, or none": (lambda v: min(v or (1,)) > 0, ("image_std",)),
+    "per cent in (0, 100]": (lambda v: all(0 < t <= 100 for t in v), ("targets",)),
+}
+"""What is expected → whether a value is that, and the settings that have to be."""
 
 
 def _expect(name: str, condition: bool, expected: str, config: TrialConfig) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from secnn.growth.candidates import NOT_SCORED, unscored
 from secnn.growth.consideration import affordable, can_grow, channel_step, consider
-from secnn.growth.controls import Schedule
+from secnn.growth.controls import InTurn
 from secnn.growth.criterion import criterion_of
 from secnn.growth.decision import Growth
 from secnn.growth.expansion import Expansion
@@ -66,6 +66,6 @@ def _next(
 def _in_turn(
     network: SECNN, config: TrialConfig, made: Sequence[Expansion], fitting: Sequence[Expansion]
 ) -> Expansion | None:
-    turn = getattr(criterion_of(config), "turn", Schedule())
+    turn = getattr(criterion_of(config), "turn", InTurn())
     given = unscored(network, fitting), torch.Generator(), network.n_parameters, network.spec
     return turn.decide(Growth([], made, NOT_SCORED, *given)).expansion

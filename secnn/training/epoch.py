@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from secnn.data.batches import batches
+from secnn.data.batches import batch_count, batches
 from secnn.data.dataset import ImageData
 from secnn.network.prediction import logits_of
 
@@ -74,7 +74,7 @@ def train_epoch(
     own stays. `run` calls the step in its own way, say a `ReplayedStep` of it."""
     step.network.train()
     run = run or step
-    count, seen, sums = -(-len(data.train_images) // batch_size), 0, []
+    count, seen, sums = batch_count(len(data.train_images), batch_size, full=full), 0, []
     for i, (images, labels) in enumerate(batches(data, batch_size, shift, cutout, full=full)):
         if rate is not None:
             set_rate(step.optimizer, rate(i / count))

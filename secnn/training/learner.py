@@ -109,10 +109,10 @@ class Learner:
         return evaluate(self.network, images, labels, data)
 
     def state(self) -> dict:
-        """What the optimizer and the schedule remember; tensors are not copied."""
+        """A copy of what the optimizer and the schedule remember."""
         names = {id(p): name for name, p in self.network.named_parameters()}
         return {
-            "optimizer": {names[id(p)]: dict(s) for p, s in self.optimizer.state.items()},
+            "optimizer": {names[id(p)]: copied(s) for p, s in self.optimizer.state.items()},
             "schedule": self.schedule.state(),
         }
 
@@ -134,6 +134,11 @@ class Learner:
             else v.to(counts, copy=True)
             for k, v in memory.items()
         }
+
+
+def copied(memory: dict) -> dict:
+    """An optimizer's memory of one parameter, to which its next steps do nothing."""
+    return {k: v.clone() if torch.is_tensor(v) else v for k, v in memory.items()}
 
 
 def make_optimizer(network: SECNN, config: TrialConfig, recorded: bool = False) -> Optimizer:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from secnn.data.dataset import ImageData
 from secnn.registry import Registry
-from secnn.training.config import TrialConfig
+from secnn.training.config import SMALLEST_BATCH, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Preset:
         reference = replace(
             own,
             epochs=min(own.epochs, SMALL_EPOCHS),
-            batch_size=own.batch_size // 4,
-            score_samples=256,
+            batch_size=min(own.batch_size, max(SMALLEST_BATCH, own.batch_size // 4)),
+            score_samples=min(own.score_samples, 256),
             shift=min(own.shift, 2),
             cutout=0,
         )

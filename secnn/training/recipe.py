@@ -74,4 +74,9 @@ class Recipe:
     @property
     def rung_epochs(self) -> int:
         """Epochs of each size but the last."""
-        return max(1, int((1 - self.last) * self.epochs / max(1, self.rungs - 1)))
+        return max(1, (self.epochs - self.last_epochs) // max(1, self.rungs - 1))
+
+    @property
+    def last_epochs(self) -> int:
+        """Epochs of the last size at least."""
+        return max(1, round(self.last * self.epochs))

@@ -16,6 +16,11 @@ Rate = Callable[[float], float]
 class Schedule(Protocol):
     """Epochs are counted from 1."""
 
+    @property
+    def rung(self) -> int | None:
+        """The number of the present rung, from 1; None for a schedule that knows of none."""
+        ...
+
     def rate(self, epoch: int) -> Rate:
         """The learning rate within `epoch`."""
         ...
@@ -62,6 +67,8 @@ class Plateau:
         waited: epochs since then, or since the last halving or expansion.
         last_expansion: the epoch, None before the first one.
     """
+
+    rung = None
 
     def __init__(self, recipe: Recipe, cooldown: int) -> None:
         self.recipe, self.cooldown = recipe, cooldown
@@ -124,6 +131,10 @@ class Rungs:
         self.ends: list[int] = []
 
     @property
+    def rung(self) -> int:
+        return len(self.ends)
+
+    @property
     def begun(self) -> int:
         """Epochs before the present rung."""
         return self.ends[-2] if len(self.ends) > 1 else 0
@@ -153,13 +164,13 @@ class Rungs:
 
     def go_on(self, epoch: int, grown: bool, grows: bool) -> None:
         recipe, end = self.recipe, epoch + self.recipe.rung_epochs
-        kept = max(1, round(recipe.last * recipe.epochs))
-        another = grows and len(self.ends) + 1 < recipe.rungs and end + kept <= recipe.epochs
+        enough = end + recipe.last_epochs <= recipe.epochs
+        another = grows and len(self.ends) + 1 < recipe.rungs and enough
         self.ends.append(end if another else recipe.epochs)
 
     def annealing(self) -> int:
         # Before the rate falls, so that the network is finished in its final form.
-        return max(1, int((1 - self.recipe.fall) * self.length))
+        return max(1, round((1 - self.recipe.fall) * self.length))
 
     def around(self, epoch: int) -> tuple[int, int]:
         rung = self.ends.index(epoch)

@@ -17,13 +17,13 @@ from secnn.growth.expansion import Expansion, from_dict
 from secnn.growth.proposal import expect_sites
 from secnn.network.network import SECNN, count_flops
 from secnn.store import checkpoint
-from secnn.store.ladder import Rungs
+from secnn.store.ladder import Keeper
 from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord
-from secnn.training import audit, schedule
+from secnn.training import audit
 from secnn.training.config import TrialConfig
 from secnn.training.epoch import Metrics, evaluate
 from secnn.training.learner import Learner, normalised, place
-from secnn.training.schedule import Schedule
+from secnn.training.schedule import Rate, Schedule
 
 
 class TrialDiverged(ArithmeticError):
@@ -56,7 +56,7 @@ class Trial:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.data = normalised(data, config).to(self.device)
         self.ladder = {} if ladder is None else ladder
-        self.rungs = Rungs(self.ladder, config.targets)
+        self.keeper = Keeper(self.ladder, config.targets)
         self.records: list[EpochRecord] = []
         self.considered: list[ExpansionRecord] = []
         self.expansions: list[Expansion] = []
@@ -96,17 +96,13 @@ class Trial:
         """
         epoch = self.epoch + 1
         if epoch == 1:
-            self.rungs.clear()
+            self.keeper.clear()
         with self._randomness(epoch):
             self.network.anneal_slopes(self.schedule.annealing())
             rate = self.schedule.rate(epoch)
-            started = time.perf_counter()
-            trained = self._expect_finite(self.learner.train(self.data, rate), "training", epoch)
-            evaluated = time.perf_counter()
-            validated = self._expect_finite(self.learner.validate(self.data), "validation", epoch)
-            finished = time.perf_counter()
+            trained, validated, seconds = self._measured(rate, epoch)
             self.schedule.observe(validated.accuracy, validated.loss)
-            before, rung = self._shape(), self._rung()
+            before, rung = self._shape(), self.schedule.rung
             self._keep(epoch, trained, validated)
             kept = time.perf_counter()
             grown = self._grow(epoch, validated.loss)
@@ -121,8 +117,7 @@ class Trial:
             kernel=self.learner.kernel,
             precision=self.learner.precision,
             **grown,
-            train_seconds=evaluated - started,
-            eval_seconds=finished - evaluated,
+            **seconds,
             score_seconds=time.perf_counter() - kept,
             rung=rung,
         )
@@ -130,6 +125,16 @@ class Trial:
         losses = [r.val_loss for r in self.records]
         self.considered = audit.with_reductions(self.considered, losses, self.schedule.around)
         return record
+
+    def _measured(self, rate: Rate, epoch: int) -> tuple[Metrics, Metrics, dict]:
+        """Train and evaluate for an epoch: both metrics, and the seconds of each."""
+        started = time.perf_counter()
+        trained = self._expect_finite(self.learner.train(self.data, rate), "training", epoch)
+        halfway = time.perf_counter()
+        validated = self._expect_finite(self.learner.validate(self.data), "validation", epoch)
+        ended = time.perf_counter()
+        seconds = {"train_seconds": halfway - started, "eval_seconds": ended - halfway}
+        return trained, validated, seconds
 
     def finish(self) -> TrialRecord:
         """Measure the test accuracy of every network on the ladder, once, and sum up.
@@ -170,7 +175,7 @@ class Trial:
             "config": self.config.to_dict(),
             "training": {
                 **self.learner.state(),
-                "best_of_size": self.rungs.best_of_size,
+                "best_of_size": self.keeper.best_of_size,
                 "records": [dataclasses.asdict(r) for r in self.records],
                 "considered": [dataclasses.asdict(r) for r in self.considered],
             },
@@ -192,8 +197,8 @@ class Trial:
         self.learner.restore(training)
         self.expansions = [from_dict(fields) for fields in content["expansions"]]
         self.records = [EpochRecord(**fields) for fields in training["records"]]
-        self.rungs.best_of_size = training["best_of_size"]
-        self.rungs.highest = max((r.val_accuracy for r in self.records), default=-math.inf)
+        self.keeper.best_of_size = training["best_of_size"]
+        self.keeper.highest = max((r.val_accuracy for r in self.records), default=-math.inf)
         self.considered = [ExpansionRecord(**fields) for fields in training["considered"]]
 
     def _start(self) -> SECNN:
@@ -247,12 +252,12 @@ class Trial:
     def _keep(self, epoch: int, trained: Metrics, validated: Metrics) -> None:
         metrics = {"epoch": epoch, **self._shape(), "train_loss": trained.loss}
         metrics |= {"val_loss": validated.loss, "val_accuracy": validated.accuracy}
-        self.rungs.offer(
+        self.keeper.offer(
             validated.accuracy,
             lambda: checkpoint.describe(self.network, self.data, self.expansions, metrics),
         )
         if epoch == self.config.epochs:
-            self.rungs.close_size()
+            self.keeper.close_size()
 
     def _grow(self, epoch: int, loss: float) -> dict:
         """Consider the candidates and make the chosen one; the columns of the epoch's record."""
@@ -270,13 +275,10 @@ class Trial:
         return audit.columns(considered, change)
 
     def _expand(self, expansion: Expansion, epoch: int) -> float:
-        self.rungs.close_size()
+        self.keeper.close_size()
         self.expansions.append(expansion)
         given = self.network, self.learner.optimizer, expansion, self.config.proposal
         return expand(*given, self._scoring_set, self._seed(epoch))
-
-    def _rung(self) -> int | None:
-        return len(self.schedule.ends) if isinstance(self.schedule, schedule.Rungs) else None
 
 
 def run_trial(

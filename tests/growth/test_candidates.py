@@ -2,6 +2,7 @@
 
 import copy
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -139,6 +140,14 @@ def test_a_candidate_without_scores_says_so():
     candidate = Candidate(AddLayer(0), 2336)
     assert candidate.score is candidate.regularized is candidate.ratio is None
     assert candidate.gain_per_parameter is candidate.predicted_reduction is None
+
+
+def test_what_adds_no_parameters_has_no_density(scoring):
+    nothing = AddChannels(0, 2)
+    with mock.patch.object(AddChannels, "added_parameters", lambda self, network: 0):
+        (candidate,) = score_candidates(*scoring, [nothing])[1]
+    assert candidate.density == 0
+    assert candidate.gain_per_parameter is None
 
 
 # --- side effects -------------------------------------------------------------------------

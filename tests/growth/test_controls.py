@@ -7,7 +7,7 @@ import pytest
 import torch
 from decisions import growth, proposals
 
-from secnn.growth.controls import ChannelsFirst, LayersFirst, Never, Random, RandomPlace, Schedule
+from secnn.growth.controls import ChannelsFirst, InTurn, LayersFirst, Never, Random, RandomPlace
 from secnn.growth.expansion import AddChannels, AddLayer
 
 LAYERS = [AddLayer(b) for b in range(3)]
@@ -60,7 +60,7 @@ def test_draws_are_decided_by_the_generator(control):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def scheduled(network, count, shuffle=None, criterion=Schedule):
+def scheduled(network, count, shuffle=None, criterion=InTurn):
     """The first `count` expansions of a control, made one after another."""
     made = []
     for n in range(count):
@@ -111,5 +111,5 @@ def test_what_does_not_fit_is_never_scheduled():
     rng = random.Random(0)
     for last in [*LAYERS, *CHANNELS] * 10:
         offered = rng.sample(proposals(), rng.randint(1, 6))
-        decision = Schedule().decide(growth(offered, None, expansions=[last]))
+        decision = InTurn().decide(growth(offered, None, expansions=[last]))
         assert decision.expansion in {c.expansion for c in offered}

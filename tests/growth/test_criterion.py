@@ -11,7 +11,7 @@ from decisions import candidates, growth, priced, proposals, scored
 from secnn.data.dataset import load_dataset
 from secnn.growth.candidates import Candidate, ratio
 from secnn.growth.consideration import has_slowed
-from secnn.growth.controls import Never, Pyramid, Random, RandomPlace, Schedule
+from secnn.growth.controls import InTurn, Never, Pyramid, Random, RandomPlace
 from secnn.growth.criterion import CRITERIA, Balanced, Confident, Density, Gain, Natural, best
 from secnn.growth.expansion import AddChannels, AddLayer
 from secnn.training.config import TrialConfig
@@ -166,7 +166,7 @@ def test_balanced_takes_the_next_in_turn_of_those_that_are_worth_it():
     turns, seen = [], []
     for _ in range(4):
         turns.append(Balanced(0.5).decide(growth(made, 10.0, expansions=turns)).expansion)
-        seen.append(Schedule().decide(growth(made, None, expansions=seen)).expansion)
+        seen.append(InTurn().decide(growth(made, None, expansions=seen)).expansion)
     assert turns == seen == [AddLayer(0), AddLayer(1), AddLayer(2), AddLayer(0)]
     after = Balanced(1.0).decide(growth(made, 10.0, expansions=[AddLayer(1)]))
     assert after.expansion == AddLayer(0)  # The density of block 2 is 1, which is not above 1.
@@ -243,7 +243,7 @@ def test_the_registry_builds_each_criterion_from_a_config():
     assert CRITERIA["never"](config) == Never()
     assert CRITERIA["random"](config) == Random()
     assert CRITERIA["random-place"](config) == RandomPlace()
-    assert CRITERIA["schedule"](config) == Schedule()
+    assert CRITERIA["schedule"](config) == InTurn()
 
 
 @pytest.mark.parametrize("name", CRITERIA)

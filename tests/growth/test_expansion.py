@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 
 import pytest
@@ -149,6 +150,7 @@ def test_channels_below_1_are_refused(channels):
     network = SECNN()
     with pytest.raises(ValueError, match=rf"^channels: expected at least 1, got {channels}$"):
         AddChannels(0, channels).apply(network)
+    assert not AddChannels(0, channels).fits(network)
     assert network.n_parameters == 9024
 
 
@@ -163,6 +165,12 @@ def test_the_logit_change_is_relative_to_their_spread():
     assert change == pytest.approx(0.25 / before.std().item())
     assert largest_logit_change(7 * before, 7 * after) == pytest.approx(change)
     assert largest_logit_change(before + 3, after + 3) == pytest.approx(change)
+
+
+def test_logits_without_spread_have_moved_not_at_all_or_without_bound():
+    zeros = torch.zeros(5, 3)
+    assert largest_logit_change(zeros, zeros) == 0
+    assert largest_logit_change(zeros, zeros + 1) == math.inf
 
 
 def test_logits_that_did_not_move_have_not_changed():

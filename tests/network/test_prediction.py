@@ -36,9 +36,11 @@ def test_predictions_have_the_accuracy_that_the_trial_measured(trained, digits):
 
 def test_predicting_leaves_no_trace(trained, digits):
     network = load_within(trained[0]).train()
+    network.blocks[0].eval()  # As who freezes a block does.
     before = {k: v.clone() for k, v in network.state_dict().items() if torch.is_tensor(v)}
     predict(network, digits.test_images[:3])
     assert network.training
+    assert not network.blocks[0].training
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items() if k in before)
 
 

@@ -58,7 +58,7 @@ def test_any_sequence_of_expansions_adds_up(seed):
         image_size=rng.choice([(16, 16), (32, 32), (33, 47)]),
         input_channels=rng.choice([1, 3]),
         classes=rng.choice([2, 10]),
-        channels=[rng.randint(2, 9) for _ in range(blocks)],
+        channels=[rng.randint(1, 9) for _ in range(blocks)],
         layers=[rng.randint(1, 3) for _ in range(blocks)],
     )
     network, made = SECNN(spec), []

@@ -7,7 +7,7 @@ from toy_networks import NETWORKS, draw, drawn, make
 
 from secnn.growth.expansion import AddChannels, AddLayer
 from secnn.score import gradients
-from secnn.score.fisher import FISHERS, Block
+from secnn.score.fisher import FISHERS, Gradients
 from secnn.score.natural import natural_expansion_score
 
 # torch's own, at its first such convolution.
@@ -71,7 +71,7 @@ def test_the_exact_score_is_that_of_the_full_matrix(count, damping, make_network
 def score_of_rows(name, rows, damping):
     """η of per-sample gradients, N×p."""
     weights = torch.full((1, len(rows)), 1 / len(rows)).double()
-    statistic = FISHERS[name].statistic(Block(rows[:, None]), weights, damping)
+    statistic = FISHERS[name].statistic(Gradients(rows[:, None]), weights, damping)
     return FISHERS[name].score(statistic, weights, damping)[0].item()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dense_oracles import dense, flat, mean_of_pairs, one_at_a_time, products
 
-from secnn.score.fisher import FISHERS, Block, diagonal
+from secnn.score.fisher import FISHERS, Gradients, diagonal
 
 
 @pytest.mark.parametrize("fisher", ["diagonal", "batch", "exact"])
@@ -28,7 +28,7 @@ def test_resampled_weights_count_pairs_of_different_samples(fisher):
     whole = rows @ torch.linalg.inv(dense(fisher, rows, 0.1)) @ rows.T
     pairs, compute = products(fisher, rows, 0.1), FISHERS[fisher]
     found = compute.score(
-        compute.statistic(Block(rows[:, None]), weights, 0.1), weights.double(), 0.1
+        compute.statistic(Gradients(rows[:, None]), weights, 0.1), weights.double(), 0.1
     )
     for row, biased, unbiased in zip(weights.double(), *found, strict=True):
         both = torch.outer(row, row)
@@ -46,7 +46,9 @@ def test_random_signs_score_nothing_without_the_noise(fisher):
     for signs in itertools.product([-1.0, 1.0], repeat=6):
         signed = rows * torch.tensor(signs).double()[:, None]
         scores.append(
-            compute.score(compute.statistic(Block(signed[:, None]), weights, 0.01), weights, 0.01)
+            compute.score(
+                compute.statistic(Gradients(signed[:, None]), weights, 0.01), weights, 0.01
+            )
         )
     biased, unbiased = torch.stack(scores).mean(0)
     trace = (rows @ torch.linalg.inv(dense(fisher, rows, 0.01)) @ rows.T).trace()

@@ -12,6 +12,7 @@ from secnn.growth.proposal import PROPOSALS
 from secnn.network.spec import NetworkSpec
 from secnn.score.fisher import FISHERS
 from secnn.training.config import KERNELS, PRECISIONS, TrialConfig
+from secnn.training.presets import Preset
 
 
 def test_the_defaults_are_the_paper_s():
@@ -134,6 +135,15 @@ def test_the_ends_of_the_ranges_are_allowed(fields):
 )
 def test_the_last_number_of_layers_holds_for_all_further_blocks(layers, starting):
     assert TrialConfig(layers=layers).start((3, 32, 32), 10) == NetworkSpec(layers=starting)
+
+
+def test_a_preset_for_few_images_asks_for_no_more_than_before(make_data):
+    own = TrialConfig(batch_size=8, score_samples=64, epochs=5, shift=1, cutout=4)
+    small = Preset("mine", own, (), ()).for_data(make_data()).reference
+    assert small == dataclasses.replace(own, batch_size=3, cutout=0)
+    large = dataclasses.replace(own, batch_size=512, score_samples=512, epochs=300, shift=4)
+    small = Preset("mine", large, (), ()).for_data(make_data()).reference
+    assert (small.batch_size, small.score_samples, small.epochs, small.shift) == (128, 256, 90, 2)
 
 
 @pytest.mark.parametrize("layers", [(), (0,), (1, 1, 1, 1), (11,)])

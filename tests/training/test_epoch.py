@@ -1,6 +1,7 @@
 """An epoch minimises the loss that is stated; evaluation leaves no trace."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -77,6 +78,22 @@ class Remembering(torch.optim.SGD):
 
     def step(self):
         self.gradients = [p.grad.clone() for g in self.param_groups for p in g["params"]]
+
+
+@pytest.mark.parametrize(("full", "counts"), [(True, [25, 25]), (False, [20, 20, 20])])
+def test_the_rate_is_told_the_part_of_the_epoch_that_is_done(full, counts, make_data):
+    data, told, seen = make_data(), [], []
+    images, labels = data.train_images[:60], data.train_labels[:60]
+    data = dataclasses.replace(data, train_images=images, train_labels=labels)
+    step = Step(network := small(data), torch.optim.SGD(network.parameters(), lr=1.0), 0.0)
+
+    def run(images, labels):
+        seen.append(len(labels))
+        return torch.zeros(2)
+
+    train_epoch(step, data, 25, full=full, rate=lambda part: told.append(part) or 1.0, run=run)
+    assert seen == counts
+    assert told == [i / len(counts) for i in range(len(counts))]
 
 
 def test_the_penalty_s_gradient_is_its_weight_times_the_sign(make_data):

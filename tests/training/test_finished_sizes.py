@@ -54,14 +54,26 @@ def test_rungs_share_all_epochs_and_the_last_gets_its_part(seed):
     found = rungs(recipe)
     assert sum(found) == recipe.epochs
     assert len(found) <= recipe.rungs
-    assert found[-1] >= round(recipe.last * recipe.epochs)
-    assert set(found[:-1]) <= {recipe.rung_epochs}
-    if recipe.epochs >= 400 * (1 - recipe.last):
-        assert len(found) == min(recipe.rungs, len(found))
+    last = max(1, round(recipe.last * recipe.epochs))
+    assert found[-1] >= last
+    assert len(set(found[:-1])) <= 1
+    if recipe.epochs - last >= recipe.rungs - 1:
+        assert len(found) == recipe.rungs
+        assert recipe.rungs == 1 or found[-1] - last < recipe.rungs - 1
 
 
-def test_as_many_sizes_as_asked_for():
-    assert rungs(Recipe(epochs=40, rungs=5, last=0.5)) == [5, 5, 5, 5, 20]
+@pytest.mark.parametrize(
+    ("epochs", "last", "expected"),
+    [(40, 0.5, [5, 5, 5, 5, 20]), (100, 0.8, [5, 5, 5, 5, 80]), (10, 0.9, [1, 9])],
+)
+def test_as_many_sizes_as_asked_for(epochs, last, expected):
+    assert rungs(Recipe(epochs=epochs, rungs=len(expected), last=last)) == expected
+
+
+def test_what_was_added_has_its_final_form_when_the_rate_falls():
+    schedule = Rungs(Recipe(epochs=10, rungs=1, fall=0.8), cooldown=0)
+    schedule.go_on(0, False, False)
+    assert schedule.annealing() == 2
 
 
 def test_what_cannot_grow_trains_to_the_end():
@@ -155,9 +167,7 @@ def test_never_is_one_rung(digits):
     assert {r.rung for r in trial.records} == {1}
 
 
-def test_weights_decay_and_others_do_not(digits):
-    trial = Trial(CONFIG, digits)
-    finished(trial)
+def test_weights_decay_and_others_do_not(trial):
     decays = {
         id(p): group["weight_decay"]
         for group in trial.learner.optimizer.param_groups
