@@ -119,11 +119,16 @@ def draw_study(axes: Axes, study: Study, cost: str) -> pd.DataFrame:
             draw_trial(axes, trial, colour[setting], cost)
         draw_mean(axes, study, setting, colour[setting], cost)
         ends += [
-            (str(setting), *end, ink(colour[setting]), 4, len(RINGS))
+            (name_of(study, setting), *end, ink(colour[setting]), 4, len(RINGS))
             for end in end_of(trials, cost)
         ]
     # The reference is named first, while there is room.
     return pd.DataFrame(reversed(ends), columns=NAMED)
+
+
+def name_of(study: Study, setting: Setting) -> str:
+    """What tells the setting from the others; where there are none, the study's preset."""
+    return str(setting) if len(study.settings) > 1 else f"preset {study.preset}"
 
 
 def end_of(trials: Sequence[Trial], cost: str) -> list[tuple[float, float]]:
