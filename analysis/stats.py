@@ -65,11 +65,12 @@ def bootstrap_interval(
     confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
     """Percentile interval of `statistic` over lists drawn from `values` with replacement, always
-    the same ones; draws of which it is NaN do not count. NaN of fewer than two values.
+    the same ones; draws of which it is NaN do not count. NaN of fewer than three values, of which
+    too few different lists are drawn.
 
     Unlike `scipy.stats.bootstrap`'s, the values may be anything: here they are whole trials.
     """
-    if len(values) < 2:
+    if len(values) < 3:
         return np.nan, np.nan
     draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
     known = present([statistic([values[i] for i in draw]) for draw in draws])

@@ -27,13 +27,16 @@ if (_CHECKOUT / "study" / "run.py").is_file():
     __path__.append(str(_CHECKOUT))
 
 if TYPE_CHECKING:
+    from secnn.data.batches import normalize
     from secnn.data.dataset import DATASETS, ImageData, load_dataset
     from secnn.data.sources import Splits
     from secnn.growth.candidates import Candidate, score_candidates
+    from secnn.growth.checks import check_growth
     from secnn.growth.criterion import CRITERIA, THRESHOLDS
     from secnn.growth.decision import Decision, Growth
     from secnn.growth.expansion import EXPANSIONS, AddChannels, AddLayer, Expansion
     from secnn.growth.proposal import PROPOSALS
+    from secnn.growth.settings import SETTINGS
     from secnn.network.cell import Block, Cell, Head
     from secnn.network.cells import CELLS
     from secnn.network.network import SECNN, count_flops
@@ -43,20 +46,24 @@ if TYPE_CHECKING:
     from secnn.score.fisher import FISHERS, Fisher
     from secnn.score.gradients import per_sample_gradients
     from secnn.score.natural import natural_expansion_score
-    from secnn.store.checkpoint import load, replay
+    from secnn.store.checkpoint import load, save
     from secnn.store.ladder import Folder, ladder, load_within
+    from secnn.store.replay import replay
     from secnn.training.config import TrialConfig
     from secnn.training.presets import PRESETS, Preset
     from secnn.training.trial import Trial, run_trial
 
 _HOME = {
+    "data.batches": ("normalize",),
     "data.dataset": ("DATASETS", "ImageData", "load_dataset"),
     "data.sources": ("Splits",),
     "growth.candidates": ("Candidate", "score_candidates"),
+    "growth.checks": ("check_growth",),
     "growth.criterion": ("CRITERIA", "THRESHOLDS"),
     "growth.decision": ("Decision", "Growth"),
     "growth.expansion": ("EXPANSIONS", "AddChannels", "AddLayer", "Expansion"),
     "growth.proposal": ("PROPOSALS",),
+    "growth.settings": ("SETTINGS",),
     "network.cell": ("Block", "Cell", "Head"),
     "network.cells": ("CELLS",),
     "network.network": ("SECNN", "count_flops"),
@@ -66,8 +73,9 @@ _HOME = {
     "score.fisher": ("FISHERS", "Fisher"),
     "score.gradients": ("per_sample_gradients",),
     "score.natural": ("natural_expansion_score",),
-    "store.checkpoint": ("load", "replay"),
+    "store.checkpoint": ("load", "save"),
     "store.ladder": ("Folder", "ladder", "load_within"),
+    "store.replay": ("replay",),
     "training.config": ("TrialConfig",),
     "training.presets": ("PRESETS", "Preset"),
     "training.trial": ("Trial", "run_trial"),
@@ -83,6 +91,7 @@ __all__ = [
     "PRESETS",
     "PROPOSALS",
     "SECNN",
+    "SETTINGS",
     "THRESHOLDS",
     "AddChannels",
     "AddLayer",
@@ -102,16 +111,19 @@ __all__ = [
     "Surgery",
     "Trial",
     "TrialConfig",
+    "check_growth",
     "count_flops",
     "ladder",
     "load",
     "load_dataset",
     "load_within",
     "natural_expansion_score",
+    "normalize",
     "per_sample_gradients",
     "predict",
     "replay",
     "run_trial",
+    "save",
     "score_candidates",
 ]
 

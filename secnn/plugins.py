@@ -68,6 +68,10 @@ def load(names: Iterable[str], folders: Iterable[str] = ()) -> None:
     for name in names:
         if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
             raise PluginError(f"--import: expected a module, like own or own.cells, got {name}")
+        if (top := name.partition(".")[0]) in sys.stdlib_module_names:
+            raise PluginError(
+                f"--import {name}: Python has a module {top} of its own; rename yours"
+            )
         _load(name, partial(import_module, name), f"--import {name}")
 
 

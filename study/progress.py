@@ -19,6 +19,21 @@ PAUSE = 600
 """Seconds between two estimates of the time that is left, where each is a line."""
 
 
+MOVED = 0.1
+"""Change of the logits, over their standard deviation, beyond which growth did not keep the
+function: 0.016 is the most that was met where it should."""
+
+
+def unusual(result: Mapping) -> str:
+    """Of an epoch, what growth should not come to, in words; as a rule nothing."""
+    score, change = result.get("eta_current"), result.get("logit_change")
+    if not math.isfinite(score or 0):
+        return f"the network's score is {score}, so that nothing can be chosen by it"
+    if (change or 0) > MOVED:
+        return f"it moved the logits by {change:.2g} of their deviation"
+    return ""
+
+
 class Pace:
     """How fast trials go, and how long the rest takes at that.
 
@@ -133,6 +148,8 @@ class Lines(Reporter):
 
     def show(self, key: str, result: Mapping) -> None:
         growth = f"  -> {result['expansion']}" if result["expansion"] else ""
+        if told := unusual(result):
+            growth += f" ({told})"
         rung = f"rung {result['rung']}  " if result.get("rung") else ""
         epochs = len(self.pace.costs[key])
         print(
@@ -200,6 +217,8 @@ class Bars(Reporter):
             accuracy=f"{result['val_accuracy']:.1f} %",
             left=self._told(left),
         )
+        if told := unusual(result):
+            self.bars.console.print(f"{key}: {told}", highlight=False, markup=False)
         self._update()
         self.bars.refresh()  # An epoch may be over before the next picture's turn.
 

@@ -113,7 +113,10 @@ def start(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) ->
     """
     lock = out.with_name(f".{out.name}.lock")
     if is_held(lock):  # Told before Ray starts; what decides is the lock itself.
-        raise FenceError(f"{lock} is held by {holder(lock)}")
+        raise FenceError(
+            f"{lock} is held by {holder(lock)}: another command is at this study; wait for it, or "
+            "choose another --out"
+        )
     if asked.fresh or unfinished(out, study["trials"]):
         machine.expect_process()
         # Ray takes seconds to import: not for bad input, --status or --dry-run.

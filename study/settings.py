@@ -10,6 +10,7 @@ from types import NoneType
 from typing import get_args, get_origin, get_type_hints
 
 from secnn.commands import MOST
+from secnn.growth.settings import SETTINGS
 from secnn.training.config import TrialConfig
 
 OWN_OPTIONS = (
@@ -38,16 +39,24 @@ def reference(asked: argparse.Namespace, preset: TrialConfig) -> TrialConfig:
     for name in ("epochs", "max_parameters", "max_flops", "proposal", "fisher"):
         if getattr(asked, name) is not None:
             changes[name] = getattr(asked, name)
-    for text in asked.set:
-        name, value = setting(text)
-        if name in changes:
+    if taken := SETTINGS.keys() & {field.name for field in dataclasses.fields(TrialConfig)}:
+        raise ValueError(f"SETTINGS: secnn has a setting {min(taken)} itself; choose another name")
+    own = dict(entry.split("=", 1) for entry in preset.own)
+    given = [setting(text) for text in asked.set]
+    for name, value in given:
+        if name in changes or [n for n, _ in given].count(name) > 1:
             raise ValueError(f"--set: expected {name} once, got it twice")
-        changes[name] = value
+        if name in SETTINGS:
+            own[name] = str(value)
+        else:
+            changes[name] = value
+    changes["own"] = tuple(f"{name}={value}" for name, value in sorted(own.items()))
     return dataclasses.replace(preset, **changes)
 
 
 def setting(text: str) -> tuple[str, object]:
-    """The name and the value of `NAME=VALUE`, in the type that `TrialConfig` gives it.
+    """The name and the value of `NAME=VALUE`, in the type that `TrialConfig` or the default in
+    `SETTINGS` gives it.
 
     Raises:
         ValueError: there is no such setting, it has an option of its own, or the value is none.
@@ -59,13 +68,15 @@ def setting(text: str) -> tuple[str, object]:
             f"--set: expected no setting that has an option of its own, got {text}; use "
             f"{option(name)}"
         )
-    fields = {f.name: f for f in dataclasses.fields(TrialConfig) if f.name not in OWN_OPTIONS}
-    if name not in fields:
-        raise ValueError(f"--set: expected NAME=VALUE with one of {', '.join(fields)}, got {text}")
+    defaults = {f.name: f.default for f in dataclasses.fields(TrialConfig)} | SETTINGS
+    kinds |= {own: type(default) for own, default in SETTINGS.items()}
+    known = [n for n in defaults if n not in (*OWN_OPTIONS, "own")]
+    if name not in known:
+        raise ValueError(f"--set: expected NAME=VALUE with one of {', '.join(known)}, got {text}")
     try:
         return name, _parsed(kinds[name], value)
     except (ValueError, OverflowError):
-        example = _example(fields[name].default)
+        example = _example(defaults[name])
         raise ValueError(f"--set: expected a value like {name}={example}, got {text}") from None
 
 

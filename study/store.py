@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from secnn.files import FileError, write_text
 from secnn.plugins import told
 from secnn.store import checkpoint, forms, record
@@ -268,6 +270,7 @@ class TrialStore:
         self.fence.check()
         columns = {k: _flat(v) for k, v in config.to_dict().items() if v is not None}
         columns |= {**checkpoint.versions(), "hostname": socket.gethostname(), **self.identity}
+        columns["threads"] = torch.get_num_threads()  # Their number decides the last bits of sums.
         for name in dataclasses.asdict(measured):
             columns.pop(name, None)
         self._log("trials", record.table([measured], TrialRecord, columns))

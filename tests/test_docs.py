@@ -232,7 +232,7 @@ def test_the_columns_are_those_of_the_logs(record, folder):
         assert found == shared + own
         return
     settings = secnn.TrialConfig().to_dict().keys()
-    versions = {"secnn", "torch", "python", "hostname"}
+    versions = {"secnn", "torch", "python", "hostname", "threads"}
     assert dict(found).items() >= dict(shared + own).items()
     assert {name for name, _ in found} - dict(shared + own).keys() - settings == versions
 
@@ -272,6 +272,6 @@ def test_the_public_names_are_all_told():
 
 def test_the_registries_hold_what_the_table_says():
     table = rows(section(DOCS["extending"], "The registries"))
-    told = {row[0]: re.findall(r"`([^`]+)`", row[2]) or [row[2]] for row in table}
+    told = {row[0]: re.findall(r"`([^`]+)`", row[2]) or [row[2]] * bool(row[2]) for row in table}
     found = map(json.loads, run("-c", REGISTRIES, given=json.dumps([*told])).splitlines())
     assert told == dict(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Protocol
 
 import torch
@@ -22,9 +23,11 @@ class Normalisation(Protocol):
     def std(self) -> Sequence[float]: ...
 
 
-def normalize(images: Tensor, data: Normalisation) -> Tensor:
-    """uint8 N×C×H×W → float32, (x/255 − mean)/std for each channel, channels-last."""
-    mean, scale = _constants(tuple(data.mean), tuple(data.std), images.device)
+def normalize(images: Tensor, data: Normalisation | Mapping) -> Tensor:
+    """uint8 N×C×H×W → float32, (x/255 − mean)/std for each channel, channels-last; by the mean and
+    std of `data`, which is `secnn.ImageData`, or the `data` of a network that was trained on it."""
+    known = SimpleNamespace(**data) if isinstance(data, Mapping) else data
+    mean, scale = _constants(tuple(known.mean), tuple(known.std), images.device)
     return (images - mean).mul_(scale).contiguous(memory_format=torch.channels_last)
 
 

@@ -90,7 +90,13 @@ def _read(source: object, data_dir: Path, reading: Reading) -> Splits:
     if source != "auto" and source not in DATASETS:
         return _read_path(source, reading)
     reading.expect_no_columns(f"dataset {source!r}")
-    return _cifar10_or_digits(data_dir) if source == "auto" else DATASETS[source](data_dir)
+    if source == "auto":
+        return _cifar10_or_digits(data_dir)
+    splits = DATASETS[source](data_dir)
+    if not isinstance(splits, Splits):
+        found = type(splits).__name__
+        raise DataError(f"dataset {source!r}: expected its function to give Splits, got {found}")
+    return splits
 
 
 def _cifar10_or_digits(data_dir: Path) -> Splits:

@@ -148,7 +148,7 @@ def _eight_bits(image: np.ndarray) -> np.ndarray:
     if not (low >= 0 and high <= 1):  # NaN fails every comparison
         raise DataError(
             f"expected an image of floats in 0..1, or uint8 in 0..255, got {low:g}..{high:g}: "
-            "take the images before they are normalised"
+            "take the images before they are normalised, without NaN"
         )
     return np.rint(image.astype(np.float64) * 255).astype(np.uint8)
 

@@ -122,8 +122,13 @@ def score_candidates(
     resamples of the images, F staying that of all.
 
     Raises:
-        ValueError: as `natural_expansion_score`; unknown `penalty`.
+        ValueError: as `natural_expansion_score`; no SECNN; unknown `penalty`.
     """
+    if not isinstance(network, SECNN):
+        raise ValueError(
+            f"network: expected a SECNN, which knows how to grow, got {type(network).__name__}; "
+            "natural_expansion_score takes any module"
+        )
     approximation, damping = resolve(images, fisher, damping)
     PENALTIES.find(penalty)
     weights = _weights(len(images), seed).to(images)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from secnn.growth.candidates import NOT_SCORED, SCORERS, Candidate, propose, unscored
+from secnn.growth.checks import expect_grown
 from secnn.growth.criterion import criterion_of
 from secnn.growth.decision import Decision, Growth
 from secnn.growth.expansion import AddChannels, Expansion, largest_logit_change
@@ -34,9 +36,10 @@ def consider(
     made: Sequence[Expansion],
     losses: Sequence[float],
     seed: int,
+    grown_after: Sequence[int] = (),
 ) -> Considered:
-    """Ask the criterion of `config` what to do, having `made` expansions and measured the
-    validation `losses`, one an epoch, so far.
+    """Ask the criterion of `config` what to do, having `made` expansions after the epochs
+    `grown_after` and measured the validation `losses`, one an epoch, so far.
 
     `scoring_set` holds normalised images and labels; `seed` decides all noise, so that the chosen
     expansion can be made as it was scored.
@@ -53,14 +56,14 @@ def consider(
     criterion = criterion_of(config)
     if criterion.scored:
         score = SCORERS.find(config.scorer)
-        current, candidates = score(network, *scoring_set, expansions, config, seed)
+        answer = score(network, *scoring_set, expansions, config, seed)
+        current, candidates = expect_scored(answer, expansions, config.scorer)
     else:
         current = NOT_SCORED
         candidates = unscored(network, expansions)
     generator = torch.Generator().manual_seed(seed)
-    growth = Growth(
-        losses, made, current, candidates, generator, network.n_parameters, network.spec
-    )
+    state = network.n_parameters, network.spec, grown_after
+    growth = Growth(losses, made, current, candidates, generator, *state)
     decision = expect_decided(criterion.decide(growth), expansions, config.criterion)
     return Considered(current, candidates, decision)
 
@@ -77,7 +80,32 @@ def expect_decided(answer: object, expansions: Sequence[Expansion], criterion: s
             f"criterion {criterion}: expected the expansion of one of growth.candidates, or None, "
             f"got {answer.expansion!r}"
         )
+    if not isinstance(answer.reason, str):
+        raise ValueError(
+            f"criterion {criterion}: expected a Decision with its reason in words, got "
+            f"{answer.reason!r}"
+        )
     return answer
+
+
+def expect_scored(
+    answer: Any, expansions: Sequence[Expansion], scorer: str
+) -> tuple[float, list[Candidate]]:
+    """`answer`, if it is η_c and a `Candidate` for each of `expansions`; else ValueError."""
+    current, candidates = answer if isinstance(answer, tuple) and len(answer) == 2 else (None, ())
+    scored = isinstance(candidates, Sequence) and all(
+        isinstance(c, Candidate) and isinstance(c.score, float) for c in candidates
+    )
+    if (
+        isinstance(current, float)
+        and scored
+        and [c.expansion for c in candidates] == list(expansions)
+    ):
+        return current, list(candidates)
+    raise ValueError(
+        f"scorer {scorer}: expected the network's eta and a secnn.Candidate with a score for each "
+        f"of the {len(expansions)} expansions, in their order, got {answer!r:.200}"
+    )
 
 
 def can_grow(network: SECNN, config: GrowthSettings, made: Sequence[Expansion]) -> bool:
@@ -99,13 +127,19 @@ def expand(
     seed: int,
 ) -> float:
     """Make `expansion` as it was scored with `seed`; how far the logits of the scoring set moved,
-    by `largest_logit_change`."""
+    by `largest_logit_change`.
+
+    Raises:
+        ValueError: it did not add what it had said, or the optimizer does not train what it added.
+    """
     images, labels = scoring_set
     filters = propose_filters(proposal, network, [expansion], images, labels, seed)[expansion]
     generator = torch.Generator().manual_seed(seed)
+    expected = network.n_parameters + expansion.added_parameters(network)
     with torch.no_grad():
         before = network.eval()(images)
         expansion.apply(network, optimizer, images, generator, filters)
+        expect_grown(network, optimizer, expansion, expected)
         return largest_logit_change(before, network.eval()(images))
 
 

@@ -25,6 +25,7 @@ class Growth:
         generator: source of randomness.
         parameters: of the network, p.
         spec: its shape.
+        grown_after: the epochs, counted from 1, after which `expansions` were made.
     """
 
     losses: Sequence[float]
@@ -34,6 +35,7 @@ class Growth:
     generator: torch.Generator
     parameters: int
     spec: NetworkSpec
+    grown_after: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Decision:
 
 
 class Criterion(Protocol):
-    """`scored` tells whether `decide` reads scores, which cost about four forward and backward
-    passes over the images that are scored."""
+    """Made anew for each decision, which so depends on `Growth` alone: an interrupted trial decides
+    as one that ran through. `scored` tells whether `decide` reads scores, which cost about four
+    forward and backward passes over the images that are scored."""
 
     scored: ClassVar[bool]
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from secnn.registry import Registry
+
+SETTINGS: Registry[float | str] = Registry("setting")
+"""name → default, a number or a text, of the settings of criteria, scorers, … of one's own:
+`SETTINGS["margin"] = 0.5` makes `--set margin=0.1` possible, and `settings.own_setting("margin")`
+reads it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class GrowthSettings:
         damping: see `natural_expansion_score`; None for that of the `fisher`.
         proposal: a key of `secnn.growth.proposal.PROPOSALS`: the filters of new channels.
         max_parameters, max_flops: expansions that would exceed them are not considered.
+        own: `NAME=VALUE`, what differs from the defaults of `SETTINGS`.
     """
 
     criterion: str = "natural"
@@ -48,3 +57,21 @@ class GrowthSettings:
     proposal: str = "noise"
     max_parameters: int | None = None
     max_flops: int | None = None
+    own: tuple[str, ...] = ()
+
+    def own_setting(self, name: str) -> float | str:
+        """The value of a setting of `SETTINGS`, in the type of its default.
+
+        Raises:
+            ValueError: there is no such setting, or its value is none of that type.
+        """
+        default = SETTINGS.find(name)
+        given = dict(entry.split("=", 1) for entry in self.own if "=" in entry)
+        try:
+            value = type(default)(given.get(name, default))
+        except ValueError:
+            value = math.nan
+        if isinstance(value, float) and not math.isfinite(value):
+            found = f"{name}={given[name]}"
+            raise ValueError(f"own: expected a value like {name}={default}, got {found}")
+        return value

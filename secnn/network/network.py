@@ -26,8 +26,8 @@ class SECNN(nn.Module):
         spec: its present shape.
         start: the shape that it was made with.
         kernel: "reference" or "fused", what computes batch norm, pooling and activation.
-        data: what it was trained on, if it comes from a file that tells: name, class_names, and
-            mean and std of the normalisation in units where 255 is 1.
+        data: what it was trained on, if it is a trial's or comes from a file that tells: name,
+            class_names, and mean and std of the normalisation in units where 255 is 1.
 
     Raises:
         ValueError: a field is out of its range, or nothing is known by the name of the cell.

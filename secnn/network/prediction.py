@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ as 128."""
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, images: Tensor, data: Normalisation) -> list[Tensor]:
+def logits_of(network: nn.Module, images: Tensor, data: Normalisation | Mapping) -> list[Tensor]:
     """The logits of uint8 `images`, batch by batch, in evaluation mode and float32.
 
     The network computes in its own type.
@@ -41,12 +41,12 @@ def predict(network: SECNN, images: Tensor) -> Tensor:
     """
     if not network.data:
         raise ValueError(
-            "network: expected one that secnn.load or secnn.load_within gave, got one that does "
-            "not know its data; normalise the images and call it instead"
+            "network: expected one of a trial, or that secnn.load or secnn.load_within gave, got "
+            "one that does not know its data; normalise the images and call it instead"
         )
     shape = (network.spec.input_channels, *network.spec.image_size)
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != shape:
         expected = f"torch.uint8 (N, {', '.join(map(str, shape))})"
         raise ValueError(f"images: expected {expected}, got {images.dtype} {tuple(images.shape)}")
-    data, device = SimpleNamespace(**network.data), next(network.parameters()).device
-    return torch.cat(logits_of(network, images.to(device), data)).softmax(1)
+    device = next(network.parameters()).device
+    return torch.cat(logits_of(network, images.to(device), network.data)).softmax(1)

@@ -228,6 +228,17 @@ class Surgery:
         norm.running_var = torch.cat([variance, variance.new_ones(added)])
         norm.num_features += added
 
+    def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """Let the optimizer train `new`, which has taken the place of `old` in its module, in the
+        same group, with an empty memory."""
+        if self.optimizer is None:
+            return
+        self.optimizer.state.pop(old, None)
+        for group in self.optimizer.param_groups:
+            if any(parameter is old for parameter in group["params"]):
+                group["params"] = [new if p is old else p for p in group["params"]]
+                _begin_state(self.optimizer, group, new)
+
     def hand_over(self, module: nn.Module, beside: nn.Module, *, passes: bool = False) -> None:
         """Have the batch norms of the new `module` measured, and then pass on what they get if
         `passes`. Let the optimizer train it too, with an empty memory: each parameter in the group

@@ -44,7 +44,16 @@ def _join(blocks: Sequence[Gradients]) -> Gradients:
 
 def without_own_pairs(total: Tensor, weights: Tensor, damping: float) -> Tensor:
     """η and η_U, 2×B, from the total of wᵀKw and Σ_n w_n² K_nn, 2×B: of every statistic that gives
-    these two."""
+    these two.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if total.dim() != 2 or len(total) != 2:
+        raise ValueError(
+            f"fisher: expected a statistic of w'Kw and the sum of w_n^2 K_nn, 2 x {len(weights)}, "
+            f"got {tuple(total.shape)}; or give secnn.Fisher a score of its own"
+        )
     whole, own = total
     return torch.stack([whole, (whole - own) / (1 - weights.double().square().sum(1))])
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import json
 import platform
 import zipfile
 from collections import Counter
@@ -16,11 +14,10 @@ import torch
 import secnn
 from secnn.data.dataset import ImageData
 from secnn.files import FileError, replacing
-from secnn.growth.expansion import EXPANSIONS, Expansion, from_dict, to_dict
+from secnn.growth.expansion import Expansion, to_dict
 from secnn.network.cells import CELLS
 from secnn.network.network import SECNN, outline
 from secnn.network.spec import NetworkSpec
-from secnn.store import record
 
 FORMAT = 1
 
@@ -35,18 +32,24 @@ def describe(
     """Everything that is needed to rebuild and to use `network`, with copies of its tensors.
 
     Keys: those of `describe_network`, `expansions` (JSON form, from the starting network), `data`
-    (name, class names, mean and std of the normalisation in units of 1), `metrics`.
+    (`describe_data`), `metrics`.
     """
     return describe_network(network) | {
         "expansions": [to_dict(expansion) for expansion in expansions],
-        "data": {
-            "name": data.name,
-            "class_names": list(data.class_names),
-            "mean": list(data.mean),
-            "std": list(data.std),
-            "fingerprint": data.fingerprint,
-        },
+        "data": describe_data(data),
         "metrics": metrics,
+    }
+
+
+def describe_data(data: ImageData) -> dict:
+    """What who uses a network has to know of the images that it was trained on: `name`,
+    `class_names`, `mean` and `std` of the normalisation in units where 255 is 1, `fingerprint`."""
+    return {
+        "name": data.name,
+        "class_names": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "fingerprint": data.fingerprint,
     }
 
 
@@ -76,12 +79,21 @@ def versions() -> dict[str, str]:
     }
 
 
-def save(path: str | Path, content: dict) -> None:
-    """Replace `path` by a checkpoint with `content`, atomically.
+def save(path: str | Path, content: SECNN | dict) -> None:
+    """Replace `path` by a checkpoint, atomically: of a network, to be had back by `load`; or with
+    the content that `describe` or `secnn.Trial.state` gives.
 
     Raises:
+        ValueError: `content` is none of them.
         OSError: it cannot be written, for example for want of space; `path` stays as it was.
     """
+    if isinstance(content, SECNN):
+        content = describe_network(content)
+    if not isinstance(content, dict) or "format" not in content:
+        raise ValueError(
+            "content: expected a SECNN, or what secnn.Trial.state gives, got "
+            f"{type(content).__name__}"
+        )
     # Writing straight to a full disk makes torch raise an error that does not name the cause.
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -148,20 +160,20 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
     try:
         spec = NetworkSpec.from_dict(content["spec"])
         _expect_known(spec.cell)
-        _check_layers(spec, content["network"])
+        check_layers(spec, content["network"])
         dtype = _dtype(content["network"])
         # A foreign file shall not take the memory that it asks for.
         _check_tensors(outline(spec).to(dtype).state_dict(), content["network"])
         network = SECNN(spec).to(dtype)
         # What is saved of this network shall still tell where it started.
         network.start = NetworkSpec.from_dict(content.get("start", content["spec"]))
-        _check_start(network.start, spec)
+        check_start(network.start, spec)
         network.load_state_dict(content["network"])
         network.data = content.get("data")
     except UnknownCell as error:
         raise CheckpointError(f"checkpoint: {path} {error}") from None
     except Exception as error:  # what a foreign file holds can fail anywhere
-        raise _other_network(path, error) from None
+        raise other_network(path, error) from None
     return network.eval()
 
 
@@ -189,62 +201,13 @@ def load(path: str | Path) -> SECNN:
     return rebuild(read(path), path)
 
 
-def replay(path: str | Path) -> SECNN:
-    """The shape of a trial's network, made anew: the starting network, freshly drawn, with the
-    recorded expansions applied in turn.
-
-    `path` is a checkpoint; the folder of a trial, whose last epoch counts; or the audit log of a
-    trial in a study, `logs/expansions/<key>.parquet`, whose chosen rows are applied to the start
-    that the trial's last checkpoint tells. The network is in training mode; the slopes of its added
-    layers are 1 (see `SECNN.anneal_slopes`).
-
-    Raises:
-        CheckpointError: as in `read`, the log cannot be read, or the expansions do not lead to the
-            checkpoint's shape.
-        FileNotFoundError: there is no such file.
-    """
-    path = Path(path) / "last.pt" if Path(path).is_dir() else Path(path)
-    audited = path.suffix == ".parquet"
-    study = path.absolute().parent.parent.parent
-    content = read(study / "trials" / path.stem / "last.pt" if audited else path)
-    try:
-        start, spec = (NetworkSpec.from_dict(content[name]) for name in ("start", "spec"))
-        _check_layers(spec, content["network"])
-        _check_start(start, spec)
-        network = SECNN(start)
-        for fields in _chosen(path) if audited else content["expansions"]:
-            from_dict(fields).apply(network)
-        _check_shape(network, spec)
-    except FileNotFoundError:
-        raise
-    except FileError as error:
-        raise CheckpointError(str(error)) from None
-    except Exception as error:  # as in `rebuild`
-        raise _other_network(path, error) from None
-    return network
-
-
-def _chosen(log: Path) -> list[dict]:
-    """The expansions that an audit log says were made, in order, in JSON form."""
-    rows = record.read(log, record.ExpansionRecord).to_pylist()
-    return [_fields(row) for row in rows if row["chosen"]]
-
-
-def _fields(row: dict) -> dict:
-    if row.get("expansion") is not None:
-        return json.loads(row["expansion"])
-    # Logs of versions before 0.2 have but the columns of the two kinds that there were.
-    names = [field.name for field in dataclasses.fields(EXPANSIONS.find(row["kind"]))]
-    return {"kind": row["kind"]} | {n: row[n] for n in names if row.get(n) is not None}
-
-
-def _check_layers(spec: NetworkSpec, tensors: dict) -> None:
+def check_layers(spec: NetworkSpec, tensors: dict) -> None:
     """Each layer has a tensor: more of them than that, building would take for ever."""
     if sum(spec.layers) > len(tensors):
         raise ValueError(f"layers: {sum(spec.layers)} in {len(tensors)} tensors")
 
 
-def _check_start(start: NetworkSpec, spec: NetworkSpec) -> None:
+def check_start(start: NetworkSpec, spec: NetworkSpec) -> None:
     """Growth changes neither what a network takes and gives nor what it is made of, and only
     adds."""
     for name in ("input_channels", "image_size", "classes", "cell"):
@@ -255,11 +218,6 @@ def _check_start(start: NetworkSpec, spec: NetworkSpec) -> None:
         known, found = getattr(spec, name), getattr(start, name)
         if len(found) > len(known) or sum(found) > sum(known):
             raise ValueError(f"start: expected {name} of at most {known}, got {found}")
-
-
-def _check_shape(network: SECNN, spec: NetworkSpec) -> None:
-    if network.spec != spec:
-        raise ValueError(f"its start and its expansions lead to {network.spec}, not to {spec}")
 
 
 def _check_tensors(expected: dict, found: dict) -> None:
@@ -280,7 +238,7 @@ def _kind(value: object) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
-def _other_network(path: str | Path, error: Exception) -> CheckpointError:
+def other_network(path: str | Path, error: Exception) -> CheckpointError:
     what = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
     return CheckpointError(
         f"checkpoint: {path} does not hold the network that it describes ({what}); use another file"

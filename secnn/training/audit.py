@@ -37,10 +37,8 @@ def _best_ratio(considered: Considered, kind: type[Expansion]) -> float | None:
 def records(
     considered: Considered, epoch: int, logit_change: float | None
 ) -> list[ExpansionRecord]:
-    """One record a candidate; none where nothing was scored and nothing chosen."""
+    """One record a candidate."""
     chosen = considered.decision.expansion
-    if considered.current is None and chosen is None:
-        return []
     return [
         ExpansionRecord(
             epoch=epoch,

@@ -11,7 +11,7 @@ from secnn.growth.candidates import PENALTIES, SCORERS
 from secnn.growth.criterion import CRITERIA
 from secnn.growth.expansion import EXPANSIONS
 from secnn.growth.proposal import PROPOSALS
-from secnn.growth.settings import GrowthSettings
+from secnn.growth.settings import SETTINGS, GrowthSettings
 from secnn.kernels import KERNELS
 from secnn.network.cells import CELLS
 from secnn.network.spec import NetworkSpec
@@ -62,7 +62,7 @@ class TrialConfig(GrowthSettings, Recipe):
     targets: tuple[float, ...] = (60, 65, 70, 75, 80, 85, 90)
 
     def __post_init__(self) -> None:
-        for name in ("expansions", "channel_steps", "channels", "layers", "targets"):
+        for name in ("expansions", "channel_steps", "channels", "layers", "targets", "own"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("image_mean", "image_std"):
             if getattr(self, name) is not None:
@@ -75,9 +75,18 @@ class TrialConfig(GrowthSettings, Recipe):
         for expected, (holds, names) in _RANGES.items():
             for name in names:
                 _expect(name, holds(getattr(self, name)), expected, self)
+        self._check_own()
         fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
         expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
         _expect("layers", fits, expected, self)
+
+    def _check_own(self) -> None:
+        taken = {field.name for field in dataclasses.fields(self)}
+        for name in (entry.partition("=")[0] for entry in self.own):
+            known = name in SETTINGS and name not in taken
+            expected = f"settings that a module has added to SETTINGS ({', '.join(SETTINGS)})"
+            _expect("own", known, f"{expected}; import it first", self)
+            self.own_setting(name)
 
     def start(self, image_shape: tuple[int, int, int], classes: int) -> NetworkSpec:
         """The starting network's shape, for images C×H×W.

@@ -203,7 +203,9 @@ class Trial:
 
     def _start(self) -> SECNN:
         with self._randomness(0):
-            return SECNN(self.config.start(self.data.image_shape, self.data.classes))
+            network = SECNN(self.config.start(self.data.image_shape, self.data.classes))
+        network.data = checkpoint.describe_data(self.data)
+        return network
 
     @contextmanager
     def _randomness(self, epoch: int) -> Iterator[None]:
@@ -261,11 +263,12 @@ class Trial:
 
     def _grow(self, epoch: int, loss: float) -> dict:
         """Consider the candidates and make the chosen one; the columns of the epoch's record."""
-        if not self.schedule.asks(epoch):
+        if not (self.schedule.asks(epoch) and grows(self.config)):
             return audit.NOT_CONSIDERED
         given = self.network, self.config, self._scoring_set, self.expansions
         losses = [*(r.val_loss for r in self.records), loss]
-        considered = consider(*given, losses, self._seed(epoch))
+        grown_after = [r.epoch for r in self.records if r.expansion]
+        considered = consider(*given, losses, self._seed(epoch), grown_after)
         chosen, change = considered.decision.expansion, None
         if chosen is not None:
             change = self._expand(chosen, epoch)

@@ -130,6 +130,11 @@ def test_kinds_without_a_rule_are_scored_on_copies(scoring, monkeypatch):
         assert fast.score == pytest.approx(expected, rel=2e-2)  # The noise of 1e-4 apart.
 
 
+def test_only_what_knows_how_to_grow_has_candidates(scoring):
+    with pytest.raises(ValueError, match=r"network: expected a SECNN, .* got Linear"):
+        score_candidates(torch.nn.Linear(2, 2), *scoring[1:], [])
+
+
 def test_nothing_to_score_gives_the_network_s_own_score(scoring):
     current, candidates = score_candidates(*scoring, [])
     assert current == pytest.approx(natural_expansion_score(*scoring), rel=1e-12)

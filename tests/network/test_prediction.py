@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from secnn import Trial, TrialConfig, load_dataset, load_within, predict
+from secnn import Trial, TrialConfig, load, load_dataset, load_within, normalize, predict, save
 from secnn.network.network import SECNN
 from secnn.store.ladder import Folder
 
@@ -32,6 +32,30 @@ def test_predictions_have_the_accuracy_that_the_trial_measured(trained, digits):
     hits = (probabilities.argmax(1) == digits.test_labels).double().mean().item()
     assert 100 * hits == pytest.approx(accuracy)
     assert network.data["class_names"] == list(digits.class_names)
+
+
+def test_a_trial_s_own_network_predicts(digits):
+    trial = Trial(TrialConfig(criterion="never", epochs=1, channels=(4, 4, 4)), digits, "cpu")
+    images = digits.test_images[:5]
+    found = predict(trial.network, images)
+    expected = trial.network.eval()(normalize(images, trial.network.data)).softmax(1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(normalize(images, digits), normalize(images, trial.network.data))
+
+
+def test_what_was_trained_on_is_saved_and_still_knows_its_data(trained, digits, tmp_path):
+    network = load_within(trained[0])
+    with torch.no_grad():
+        network.head.output.bias[3] += 100
+    save(tmp_path / "mine.pt", network)
+    assert (predict(load(tmp_path / "mine.pt"), digits.test_images[:9]).argmax(1) == 3).all()
+
+
+@pytest.mark.parametrize("content", [{}, {"weight": torch.zeros(2)}, torch.zeros(2), None])
+def test_what_could_not_be_loaded_is_not_saved(content, tmp_path):
+    with pytest.raises(ValueError, match="content: expected a SECNN"):
+        save(tmp_path / "mine.pt", content)
+    assert not (tmp_path / "mine.pt").exists()
 
 
 def test_predicting_leaves_no_trace(trained, digits):
@@ -68,5 +92,5 @@ def test_what_cannot_be_predicted_is_refused(trained, digits):
         predict(network, digits.test_images.float())
     with pytest.raises(ValueError, match=r"^images: .*got torch.uint8 \(5, 1, 16, 16\)"):
         predict(network, digits.test_images[:5, :, :16, :16])
-    with pytest.raises(ValueError, match=r"^network: expected one that"):
+    with pytest.raises(ValueError, match=r"^network: expected one of a trial, or that"):
         predict(SECNN(input_channels=1), digits.test_images)

@@ -145,6 +145,28 @@ def test_a_plugin_that_cannot_be_imported_is_refused_in_one_line(case, here, cap
     assert capsys.readouterr() == ("", f"error: --import bad_{case}: {reason}\n")
 
 
+@pytest.mark.parametrize("name", ["sched", "queue", "statistics.mine"])
+def test_a_module_that_python_has_already_is_refused(name, here, capsys):
+    (here / f"{name}.py").write_text("print('loaded')\n")
+    with pytest.raises(SystemExit) as exit:
+        main(["--import", name, "--help"])
+    assert exit.value.code == 2
+    out, error = capsys.readouterr()
+    top = name.partition(".")[0]
+    assert (out, error) == (
+        "",
+        f"error: --import {name}: Python has a module {top} of its own; rename yours\n",
+    )
+
+
+def test_a_source_that_gives_no_splits_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(DATASETS, "own", lambda folder: None)
+    assert main(["--dataset", "own"]) == 2
+    assert "dataset 'own': expected its function to give Splits, got NoneType" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_packages_module_is_told_with_its_folder(here, capsys):
     (here / "bad_package" / "inner").mkdir(parents=True)
     (here / "bad_package" / "__init__.py").write_text("from bad_package.inner import cells\n")

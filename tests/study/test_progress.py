@@ -1,6 +1,7 @@
 """What the terminal tells of running trials."""
 
 import io
+import math
 import pickle
 from types import SimpleNamespace
 
@@ -93,6 +94,24 @@ def test_a_line_tells_the_epoch_of_all_epochs_and_the_rung_if_there_is_one(rung,
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("a ") and "epoch 12/30 " in first
     assert ("rung 3" in first) == (rung == 3) and "None" not in first
+
+
+UNUSUAL = [
+    ({"eta_current": math.nan}, "the network's score is nan"),
+    ({"logit_change": 3.68, "expansion": "AddLayer(block=0)"}, "moved the logits by 3.7 of"),
+]
+
+
+@pytest.mark.parametrize("more, told", UNUSUAL)
+def test_growth_that_went_wrong_is_told(more, told, capsys, bars):
+    lines({"a": 30}, 1).on_trial_result(0, [], trial("a"), result(12, 60, **more))
+    assert told in capsys.readouterr().out
+    drawn, _, screen = bars({"a": 30})
+    drawn.on_trial_result(0, [], trial("a"), result(12, 60, **more))
+    assert told in screen.getvalue()
+    usual = {"eta_current": 900.0, "logit_change": 0.003, "expansion": "AddLayer(block=0)"}
+    lines({"a": 30}, 1).on_trial_result(0, [], trial("a"), result(12, 60, **usual))
+    assert capsys.readouterr().out.splitlines()[0].endswith("-> AddLayer(block=0)")
 
 
 def test_the_estimate_tells_of_trials_that_it_leaves_out(capsys):

@@ -1,7 +1,11 @@
 """The settings that a command line asks for."""
 
+import dataclasses
+import json
+
 import pytest
 
+from secnn import SETTINGS, TrialConfig
 from secnn.study.command import parser
 from secnn.study.run import main
 from secnn.study.settings import reference
@@ -85,3 +89,53 @@ def test_settings_of_which_each_trial_would_fail_are_refused_at_once(
     assert shown.startswith("error: ")
     assert told in shown
     assert shown.count("\n") == 1
+
+
+@pytest.fixture
+def own(monkeypatch):
+    for name, default in {"margin": 0.5, "steps": 3, "rule": "strict"}.items():
+        monkeypatch.setitem(SETTINGS, name, default)
+
+
+def test_settings_of_ones_own_are_set_like_others(own):
+    config = asked("--set", "margin=1e-1", "rule=a=b", "capacity=4")
+    assert config.own == ("margin=0.1", "rule=a=b") and config.capacity == 4
+    found = [config.own_setting(name) for name in SETTINGS]
+    assert found == [0.1, 3, "a=b"] and [type(v) for v in found] == [float, int, str]
+    assert asked().own == () and asked().own_setting("margin") == 0.5
+    assert TrialConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_settings_of_ones_own_in_a_preset_can_be_changed(own):
+    preset = dataclasses.replace(PAPER, own=("margin=2.0", "steps=5"))
+    changed = reference(parser().parse_args(["--set", "steps=7"]), preset)
+    assert (changed.own_setting("margin"), changed.own_setting("steps")) == (2.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["margin=x"], "--set: expected a value like margin=0.5, got margin=x"),
+        (["margin=nan"], "--set: expected a value like margin=0.5, got margin=nan"),
+        (["steps=1.5"], "--set: expected a value like steps=3, got steps=1.5"),
+        (["steps=1", "steps=2"], "--set: expected steps once, got it twice"),
+        (["own=margin=1"], "--set: expected NAME=VALUE with one of "),
+        (["margins=1"], "margin, steps, rule, got margins=1"),
+    ],
+)
+def test_values_that_settings_of_ones_own_cannot_take_are_refused(settings, told, own):
+    with pytest.raises(ValueError) as refused:
+        asked("--set", *settings)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("entry", ["margin=x", "margin=inf", "steps=", "other=1", "tau=1", ""])
+def test_a_configuration_has_no_other_settings_of_ones_own(entry, own):
+    with pytest.raises(ValueError, match=r"^own: expected "):
+        TrialConfig(own=(entry,))
+
+
+def test_a_setting_of_secnn_s_is_not_added_again(monkeypatch):
+    monkeypatch.setitem(SETTINGS, "patience", 3)
+    with pytest.raises(ValueError, match="SETTINGS: secnn has a setting patience itself"):
+        asked()
