@@ -52,9 +52,10 @@ def test_the_realised_expansions_are_those_chosen_and_over(tmp_path: Path):
 
 
 def test_the_interval_resamples_trials_not_expansions():
-    """Two trials, within each of which all expansions agree, give the three possible values."""
+    """Three trials, within each of which all expansions agree: all drawn may be alike."""
     up, down = np.arange(5.0), np.arange(5.0)[::-1]
-    points = pd.DataFrame({"x": [*up, *up], "y": [*up, *down], "trial": ["a"] * 5 + ["b"] * 5})
+    points = pd.DataFrame({"x": [*up, *up, *up], "y": [*up, *up, *down]})
+    points["trial"] = [key for key in "abc" for _ in up]
     points["nth"] = 1
     assert calibration.interval(points, "x", "y") == (pytest.approx(-1), pytest.approx(1))
     one = calibration.interval(points.iloc[:5], "x", "y")

@@ -19,8 +19,9 @@ from written_studies import (
     write_trial,
 )
 
-from secnn.analysis.logs import FileError, Setting, StudyError, newest_study, read_study
+from secnn.analysis.logs import Setting, StudyError, newest_study, read_study
 from secnn.analysis.summary import measures, networks
+from secnn.files import FileError
 
 
 def test_read_study_gives_what_was_written(finished: Path):
