@@ -1,6 +1,7 @@
-"""A network to score candidates of."""
+"""Networks to score candidates of."""
 
 import pytest
+import torch
 
 from secnn.growth.expansion import AddChannels, AddLayer
 
@@ -12,3 +13,15 @@ def scoring(make_network, draw_images):
     """A network with its scoring images and labels."""
     network = make_network(GROWTH)
     return network, *draw_images(network, 24)
+
+
+@pytest.fixture
+def network(make_network):
+    """As in a trial, grown once."""
+    return make_network((AddLayer(0),), dtype=torch.float32)
+
+
+@pytest.fixture
+def scoring_set(network, draw_images):
+    """Its scoring images and labels."""
+    return draw_images(network, 20)

@@ -26,16 +26,6 @@ LOSSES = [2.0, 1.5, 1.2, 1.1, 1.0]
 CONFIG = TrialConfig(tau=1.01, channel_steps=(2, 4), score_samples=20)
 
 
-@pytest.fixture
-def network(make_network):
-    return make_network((AddLayer(0),), dtype=torch.float32)
-
-
-@pytest.fixture
-def scoring_set(network, draw_images):
-    return draw_images(network, 20)
-
-
 # --- the budget ---------------------------------------------------------------------------
 
 
