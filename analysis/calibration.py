@@ -18,12 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from secnn.analysis.figures import (
-    MARKERS,
     NAMES,
-    OTHER_MARKER,
     Options,
     add_options,
     frame,
+    marks,
     plain,
     save,
     styled,
@@ -169,12 +168,13 @@ def draw(axes: Axes, points: pd.DataFrame) -> None:
     """A marker an expansion, its colour which one of its trial it is, and the line on which
     predictions hold; logarithmic axes, linear around 0 if something is not above it, each as long
     as its own values ask for."""
+    mark = marks(points["kind"])
     for (nth, kind), alike in points.groupby(["nth", "kind"]):
         axes.scatter(
             alike["predicted_reduction"],
             alike[REALISED],
             color=shade(nth, points["nth"].max()),
-            marker=MARKERS.get(kind, OTHER_MARKER),
+            marker=mark[kind].marker,
             s=12,
             alpha=0.8,
             linewidths=0,
@@ -209,9 +209,9 @@ def shade(nth: int, last: int, ends: tuple[float, float] = (0, 0.9)) -> tuple:
 
 def legend(points: pd.DataFrame) -> list[Line2D]:
     """A mark a kind, the colours of the first and of the last expansion of a trial, the line."""
-    look, last = {"ls": "", "ms": 4}, points["nth"].max()
+    look, last, mark = {"ls": "", "ms": 4}, points["nth"].max(), marks(points["kind"])
     kinds = [
-        Line2D([], [], color="grey", marker=MARKERS.get(kind, OTHER_MARKER), label=label, **look)
+        Line2D([], [], color="grey", marker=mark[kind].marker, label=label, **look)
         for kind, count in points["kind"].value_counts(sort=False).sort_index().items()
         for label in [f"{NAMES.get(kind, kind)} ({count})"]
     ]

@@ -6,12 +6,13 @@ import argparse
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axis import Axis
@@ -26,8 +27,6 @@ from secnn.files import replacing
 FORMATS = ("png", "svg", "pdf")
 SIZES = {"column": 3.4, "page": 7.0}
 """Widths in inches: of a column of a two-column page, and of the page."""
-MARKERS = {"AddLayer": "^", "AddChannels": "s"}
-OTHER_MARKER = "D"
 NAMES = {"AddLayer": "a layer", "AddChannels": "channels"}
 """Kinds of expansions as figures call them; others by their own names."""
 LINES = {"reference": "-", "tau": "--", "lam": ":", "other": "-"}
@@ -43,6 +42,28 @@ STYLE = {
     # A folder's name may hold a dollar sign, which would start a formula.
     "text.parse_math": False,
 }
+
+
+class Mark(NamedTuple):
+    """How one kind of expansion is marked: by matplotlib, by Plotly, and in text."""
+
+    marker: str
+    symbol: str
+    sign: str
+
+
+MARKS = {"AddLayer": Mark("^", "triangle-up", "▲"), "AddChannels": Mark("s", "square", "■")}
+OWN_MARKS = (
+    *(Mark("D", "diamond", "◆"), Mark("P", "cross", "✚"), Mark("X", "x", "✖")),
+    *(Mark("p", "pentagon", "⬟"), Mark("v", "triangle-down", "▼")),
+)
+"""Of kinds of one's own, by their names' order."""
+
+
+def marks(kinds: Iterable[str]) -> dict[str, Mark]:
+    """Kind → its mark, for those of `kinds`."""
+    own = zip(sorted(set(kinds) - MARKS.keys()), cycle(OWN_MARKS), strict=False)
+    return MARKS | dict(own)
 
 
 SMALL = {"font.size": 6.5, "axes.labelsize": 7, "xtick.labelsize": 6, "ytick.labelsize": 6}

@@ -7,7 +7,7 @@ import secnn.analysis  # noqa: F401  It chooses the backend, before Matplotlib c
 # isort: split
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,12 +17,12 @@ from matplotlib.ticker import MaxNLocator
 
 from secnn.analysis.figures import (
     LINES,
-    MARKERS,
     NAMES,
-    OTHER_MARKER,
+    Mark,
     Options,
     add_options,
     frame,
+    marks,
     parameter_axis,
     save,
     styled,
@@ -57,12 +57,12 @@ def growth_figure(study: Study, options: Options) -> Figure:
     figure = options.figure(1.5 if options.narrow else 1.0)
     heights = [3, 3, 1][: 2 + rated]
     panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    frame(figure, study, "Growth", options, kinds(study), columns=2)
-    colour = colours(study)
+    frame(figure, study, "Growth", options, legend(study), columns=2)
+    colour, mark = colours(study), marks(kinds_of(study))
     for setting, trials in reversed(study.settings.items()):
         line = {"color": colour[setting], "ls": LINES[study.family(setting)]}
         for trial in trials:
-            draw_trial(panels, trial, line, strong=setting == study.reference)
+            draw_trial(panels, trial, line, mark, strong=setting == study.reference)
     parameter_axis(panels[0].yaxis)
     labels = ("parameters", "validation accuracy (%)", "learning rate")
     for axes, label in zip(panels, labels, strict=False):
@@ -74,7 +74,9 @@ def growth_figure(study: Study, options: Options) -> Figure:
     return figure
 
 
-def draw_trial(panels: Sequence[Axes], trial: Trial, line: dict, strong: bool) -> None:
+def draw_trial(
+    panels: Sequence[Axes], trial: Trial, line: dict, mark: Mapping[str, Mark], strong: bool
+) -> None:
     """A thin line in each panel; a marker between the epochs where the network grew."""
     epochs, alpha = trial.epochs, 0.9 if strong else 0.6
     look = line | {"lw": 1.1 if strong else 0.7, "alpha": alpha}
@@ -87,7 +89,7 @@ def draw_trial(panels: Sequence[Axes], trial: Trial, line: dict, strong: bool) -
         panels[0].scatter(
             grown["epoch"] + 0.5,
             grown["parameters"],
-            marker=MARKERS.get(kind, OTHER_MARKER),
+            marker=mark[kind].marker,
             s=9,
             color=line["color"],
             linewidths=0,
@@ -102,13 +104,19 @@ def expansions(epochs: pd.DataFrame) -> pd.DataFrame:
     return grown.assign(kind=[text.partition("(")[0] for text in grown["expansion"]])
 
 
-def kinds(study: Study) -> list[Line2D]:
-    """The legend: a marker a kind of expansion."""
-    found = {kind for trial in study.trials for kind in expansions(trial.epochs)["kind"]}
-    look = {"color": "grey", "ls": "", "ms": 3}
+def kinds_of(study: Study) -> list[str]:
+    """The kinds of expansions that were made."""
+    begun = [trial.epochs for trial in study.trials if len(trial.epochs)]
+    return sorted({kind for epochs in begun for kind in expansions(epochs)["kind"]})
+
+
+def legend(study: Study) -> list[Line2D]:
+    """A marker a kind of expansion."""
+    found, look = kinds_of(study), {"color": "grey", "ls": "", "ms": 3}
+    mark = marks(found)
     return [
-        Line2D([], [], **look, marker=MARKERS.get(k, OTHER_MARKER), label=NAMES.get(k, k))
-        for k in sorted(found)
+        Line2D([], [], **look, marker=mark[kind].marker, label=NAMES.get(kind, kind))
+        for kind in found
     ]
 
 

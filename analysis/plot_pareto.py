@@ -237,7 +237,8 @@ def legend(study: Study, axes: Axes) -> list[Line2D]:
     grey = {"color": "grey", "ls": ""}
     banded = any(isinstance(drawn, PolyCollection) for drawn in axes.collections)
     kind = "a finished network" if finishes(study) else "the best epoch of a size"
-    dot = kind + (", line: mean over seeds, band: 95 %" if banded else "")
+    several = any(len(trials) > 1 for trials in study.settings.values())
+    dot = kind + ", line: mean over seeds" * several + ", band: 95 %" * banded
     entries = [Line2D([], [], **grey, marker="o", ms=3, label=dot)]
     if any(t.test_accuracy is not None for t in study.trials):
         label = "test accuracy of a trial's best epoch"

@@ -180,8 +180,9 @@ def band(
     """Mean of several ladders, each its costs, ascending, and accuracies, and the mean's interval.
 
     Between its networks a ladder is taken as straight over log c. Returns rows (cost, mean, low,
-    high) at every cost of any of them within the range that all cover; low and high are NaN of one
-    ladder. No rows where the ranges do not meet.
+    high) at every cost of any of them within the range that all cover; low and high are NaN of
+    fewer than three ladders: of two, Student's interval is 12.7 standard errors to each side. No
+    rows where the ranges do not meet.
     """
     sizes = [np.asarray(cost, float) for cost, _ in ladders]
     low = max((s[0] for s in sizes), default=np.inf)
@@ -191,5 +192,6 @@ def band(
     rows = []
     for cost in grid:
         values = [np.interp(np.log(cost), np.log(np.asarray(c, float)), v) for c, v in ladders]
-        rows.append((cost, np.mean(values), *t_interval(values, confidence)))
+        interval = t_interval(values, confidence) if len(values) > 2 else (np.nan, np.nan)
+        rows.append((cost, np.mean(values), *interval))
     return np.array(rows, dtype=float).reshape(-1, 4)

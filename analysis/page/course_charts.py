@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
 from secnn.analysis import calibration
-from secnn.analysis.figures import NAMES
+from secnn.analysis.figures import NAMES, Mark, marks
 from secnn.analysis.logs import Setting, Study, StudyError, Trial
 from secnn.analysis.page.ladder_chart import LAYOUT, axis, log_axis, rank, rounded
 from secnn.analysis.palette import DASHES, colours
-from secnn.analysis.plot_growth import LEARNING_RATE, expansions
+from secnn.analysis.plot_growth import LEARNING_RATE, expansions, kinds_of
 from secnn.analysis.plot_sweep import SYMBOLS, controls, finished, swept, values
 from secnn.analysis.summary import BEST, FINAL_PARAMETERS, measures
 
-SYMBOLS_OF = {"AddLayer": "triangle-up", "AddChannels": "square"}
-OTHER_SYMBOL = "diamond"
-SIGNS, OTHER_SIGN = {"AddLayer": "▲", "AddChannels": "■"}, "◆"
 PANELS = {"parameters": (0.62, 1.0), "val_accuracy": (0.22, 0.58), LEARNING_RATE: (0.0, 0.16)}
 UNRATED = {"parameters": (0.54, 1.0), "val_accuracy": (0.0, 0.46)}
 """Column of the epochs → the part of the height that its panel takes, with and without rates."""
@@ -52,7 +49,7 @@ def growth_csv(study: Study) -> pd.DataFrame:
 
 def growth(study: Study) -> dict:
     """Parameters, accuracy and the learning rate, one above the other."""
-    colour, data = colours(study), []
+    colour, mark, data = colours(study), marks(kinds_of(study)), []
     for setting, trials in reversed(study.settings.items()):
         look = {"color": colour[setting], "dash": DASHES[study.family(setting)]}
         begun = [t for t in trials if len(t.epochs)]
@@ -60,7 +57,7 @@ def growth(study: Study) -> dict:
         place = {"legendrank": rank(study, setting)}
         columns = enumerate(panels(study) if begun else ())
         data += [_panel(setting, begun, look, i, column, strong) | place for i, column in columns]
-        data += [_expansions(setting, begun, colour[setting])] if begun else []
+        data += [_expansions(setting, begun, colour[setting], mark)] if begun else []
     epochs = pd.concat([t.epochs for t in study.trials if len(t.epochs)])
     last = int(epochs["epoch"].max())
     lowest = f"y{len(panels(study))}"
@@ -87,8 +84,8 @@ def panel_axis(column: str, epochs: pd.DataFrame) -> dict:
 
 def kinds(study: Study) -> list[tuple[str, str]]:
     """Signs of the marks that the chart of growth has, and what they stand for."""
-    made = {kind for t in study.trials if len(t.epochs) for kind in expansions(t.epochs)["kind"]}
-    return [(SIGNS.get(kind, OTHER_SIGN), NAMES.get(kind, kind)) for kind in sorted(made)]
+    made = kinds_of(study)
+    return [(marks(made)[kind].sign, NAMES.get(kind, kind)) for kind in made]
 
 
 def _panel(
@@ -112,10 +109,12 @@ def _panel(
     }
 
 
-def _expansions(setting: Setting, trials: list[Trial], colour: str) -> dict:
+def _expansions(
+    setting: Setting, trials: list[Trial], colour: str, mark: Mapping[str, Mark]
+) -> dict:
     """A mark where a network grew, between two epochs."""
     grown = pd.concat([expansions(t.epochs).assign(trial=t.key) for t in trials])
-    kinds = [SYMBOLS_OF.get(kind, OTHER_SYMBOL) for kind in grown["kind"]]
+    kinds = [mark[kind].symbol for kind in grown["kind"]]
     about = zip(grown["trial"], grown["epoch"].astype(int), grown["expansion"], strict=True)
     return {
         **{"type": "scatter", "mode": "markers", "x": (grown["epoch"] + 0.5).tolist()},
@@ -216,14 +215,17 @@ def calibrated(study: Study) -> tuple[dict, pd.DataFrame] | None:
     data = [
         {"type": "scatter", "mode": "lines", "name": "as predicted", "x": ends, "y": ends}
         | {"line": line, "hoverinfo": "skip"},
-        *(_promised(rows, kind, points["nth"].max()) for kind, rows in points.groupby("kind")),
+        *(
+            _promised(rows, kind, points["nth"].max(), marks(points["kind"])[kind])
+            for kind, rows in points.groupby("kind")
+        ),
     ]
     titles = ("the score predicts (nats)", "the validation loss fell by (nats)")
     axes = [symlog_axis(title, both[name]) for title, name in zip(titles, both, strict=True)]
     return {"data": data, "layout": dict(LAYOUT, xaxis=axes[0], yaxis=axes[1])}, points
 
 
-def _promised(rows: pd.DataFrame, kind: str, last: int) -> dict:
+def _promised(rows: pd.DataFrame, kind: str, last: int, mark: Mark) -> dict:
     """The expansions of one kind, each in the shade of its place among the `last` of a trial."""
     about = zip(
         rows["trial"], rows["nth"], rows["predicted_reduction"], rows[calibration.REALISED],
@@ -234,7 +236,7 @@ def _promised(rows: pd.DataFrame, kind: str, last: int) -> dict:
         **{"type": "scatter", "mode": "markers", "name": NAMES.get(kind, kind)},
         "x": rounded(symlog(rows["predicted_reduction"])),
         "y": rounded(symlog(rows[calibration.REALISED])),
-        "marker": {"color": shades, "size": 8, "symbol": SYMBOLS_OF.get(kind, OTHER_SYMBOL)},
+        "marker": {"color": shades, "size": 8, "symbol": mark.symbol},
         "customdata": [(t, int(n), float(f"{p:.3g}"), float(f"{r:.3g}")) for t, n, p, r in about],
         "hovertemplate": "<b>%{customdata[0]}</b>, expansion %{customdata[1]}<br>"
         "predicted %{customdata[2]}, realised %{customdata[3]} nats<extra></extra>",

@@ -176,7 +176,12 @@ def test_expansions_are_marked_by_kind_where_the_network_grew():
     after = epochs["parameters"].shift(-1).sub(epochs["parameters"]).iloc[:-1]
     assert set(after[after > 0].index) == set(grown.index) - {len(epochs) - 1}
     assert set(grown["kind"]) == {"AddLayer", "AddChannels"}
-    assert len({figures.MARKERS[kind] for kind in grown["kind"]}) == 2
+
+
+def test_each_kind_of_expansion_has_a_mark_of_its_own():
+    kinds = ["AddLayer", "AddChannels", "BoxLayer", "ResetChannels", "Split"]
+    for part in zip(*(figures.marks(kinds)[kind] for kind in kinds), strict=True):
+        assert len(set(part)) == len(kinds)
 
 
 @pytest.mark.parametrize("rated", [True, False])

@@ -174,14 +174,16 @@ def test_the_rank_correlation_is_scipys(seed: int):
 def test_the_band_is_the_mean_where_all_ladders_are():
     one = ([1000, 10_000], [60.0, 70.0])
     two = ([100, 1000, 100_000], [50.0, 64.0, 84.0])
-    rows = stats.band([one, two])
+    three = ([1000, 10_000], [62.0, 72.0])
+    rows = stats.band([one, two, three])
     assert rows[:, 0].tolist() == [1000, 10_000]
     # Between its networks a ladder is straight over the logarithm: 74 at 10,000.
     np.testing.assert_allclose(rows[:, 1], [62, 72])
-    for row, pair in zip(rows, ((60, 64), (70, 74)), strict=True):
-        assert tuple(row[2:]) == pytest.approx(stats.t_interval(pair))
-    alone = stats.band([one])
-    assert alone[:, 1].tolist() == one[1] and np.isnan(alone[:, 2:]).all()
+    for row, values in zip(rows, ((60, 64, 62), (70, 74, 72)), strict=True):
+        assert tuple(row[2:]) == pytest.approx(stats.t_interval(values))
+    for few in ([one], [one, three]):
+        assert stats.band(few)[:, 1].tolist() == np.mean([v for _, v in few], 0).tolist()
+        assert np.isnan(stats.band(few)[:, 2:]).all()
     assert stats.band([one, ([1], [2.0])]).shape == stats.band([]).shape == (0, 4)
 
 
