@@ -21,6 +21,7 @@ from secnn.analysis.logs import read_study
 from secnn.analysis.page import (
     words,
 )
+from secnn.analysis.stats import spread
 from secnn.analysis.summary import kept
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -78,6 +79,19 @@ def test_the_finding_is_what_the_logs_say(grown: Path):
     side = "above" if best >= 0 else "below"
     told = f"the reference's best network is {abs(best):.1f} points (one seed) {side} that of never"
     assert told in page.text
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "difference"),
+    [
+        ([2.0], "2.0", "2.0 points (one seed)"),
+        ([1.0, 3.0], "2.0", "2.0 points (two seeds)"),
+        ([1.0, 2.0, 3.0], "2.0 ± 2.5", "2.0 points (−0.5 to 4.5, which may be chance)"),
+    ],
+)
+def test_intervals_are_told_from_three_seeds_on(values, mean, difference):
+    found = spread(values)
+    assert (words.mean(found, digits=1), words.difference(found)) == (mean, difference)
 
 
 def test_every_chart_has_its_data(grown: Path):
