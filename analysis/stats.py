@@ -17,6 +17,11 @@ from scipy import stats
 CONFIDENCE = 0.95
 
 
+ENOUGH = 3
+"""Values from which on an interval is told: of two, Student's is 12.7 standard errors to each side,
+and too few different lists are drawn for a bootstrap."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """Mean and sample standard deviation (NaN of fewer than two) of the `k` values that are there,
@@ -28,6 +33,11 @@ class Spread:
     n: int
     low: float
     high: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are `ENOUGH` values for the interval to be told."""
+        return self.k >= ENOUGH
 
     @property
     def half(self) -> float:
@@ -65,12 +75,11 @@ def bootstrap_interval(
     confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
     """Percentile interval of `statistic` over lists drawn from `values` with replacement, always
-    the same ones; draws of which it is NaN do not count. NaN of fewer than three values, of which
-    too few different lists are drawn.
+    the same ones; draws of which it is NaN do not count. NaN of fewer than `ENOUGH` values.
 
     Unlike `scipy.stats.bootstrap`'s, the values may be anything: here they are whole trials.
     """
-    if len(values) < 3:
+    if len(values) < ENOUGH:
         return np.nan, np.nan
     draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
     known = present([statistic([values[i] for i in draw]) for draw in draws])
@@ -181,8 +190,7 @@ def band(
 
     Between its networks a ladder is taken as straight over log c. Returns rows (cost, mean, low,
     high) at every cost of any of them within the range that all cover; low and high are NaN of
-    fewer than three ladders: of two, Student's interval is 12.7 standard errors to each side. No
-    rows where the ranges do not meet.
+    fewer than `ENOUGH` ladders. No rows where the ranges do not meet.
     """
     sizes = [np.asarray(cost, float) for cost, _ in ladders]
     low = max((s[0] for s in sizes), default=np.inf)
@@ -192,6 +200,6 @@ def band(
     rows = []
     for cost in grid:
         values = [np.interp(np.log(cost), np.log(np.asarray(c, float)), v) for c, v in ladders]
-        interval = t_interval(values, confidence) if len(values) > 2 else (np.nan, np.nan)
+        interval = t_interval(values, confidence) if len(values) >= ENOUGH else (np.nan, np.nan)
         rows.append((cost, np.mean(values), *interval))
     return np.array(rows, dtype=float).reshape(-1, 4)

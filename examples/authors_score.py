@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secnn import SECNN, Candidate, Expansion, per_sample_gradients
-from secnn.growth.candidates import PENALTIES, SCORERS, grown_copy, ratio, regularize
+from secnn.growth.candidates import PENALTIES, SCORERS, density, grown_copy, ratio, regularize
 from secnn.growth.settings import GrowthSettings
 from secnn.score.gradients import chunks, evaluating
 
@@ -133,8 +133,6 @@ def candidate(
     """The worth of an expansion whose grown copy has the score η, beside the network's own."""
     added, parameters = expansion.added_parameters(network), network.n_parameters
     regularized = regularize(score, settings.lam, PENALTIES[settings.penalty](added, parameters))
-    # One that adds nothing has no density.
-    each = (regularized - current) / added if added else 0.0
     return Candidate(
         expansion,
         added,
@@ -142,7 +140,7 @@ def candidate(
         regularized,
         ratio(regularized, current),
         gain=score - current,
-        density=ratio(each, current / parameters),
+        density=density(regularized, current, added, parameters),
     )
 
 

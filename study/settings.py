@@ -41,16 +41,13 @@ def reference(asked: argparse.Namespace, preset: TrialConfig) -> TrialConfig:
             changes[name] = getattr(asked, name)
     if taken := SETTINGS.keys() & {field.name for field in dataclasses.fields(TrialConfig)}:
         raise ValueError(f"SETTINGS: secnn has a setting {min(taken)} itself; choose another name")
-    own = dict(entry.split("=", 1) for entry in preset.own)
-    given = [setting(text) for text in asked.set]
-    for name, value in given:
-        if name in changes or [n for n, _ in given].count(name) > 1:
+    given: dict[str, object] = {}
+    for name, value in map(setting, asked.set):
+        if name in given:
             raise ValueError(f"--set: expected {name} once, got it twice")
-        if name in SETTINGS:
-            own[name] = str(value)
-        else:
-            changes[name] = value
-    changes["own"] = tuple(f"{name}={value}" for name, value in sorted(own.items()))
+        given[name] = value
+    own = preset.given | {name: given.pop(name) for name in SETTINGS.keys() & given.keys()}
+    changes |= given | {"own": tuple(f"{name}={own[name]}" for name in sorted(own))}
     return dataclasses.replace(preset, **changes)
 
 

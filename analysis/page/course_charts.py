@@ -85,7 +85,8 @@ def panel_axis(column: str, epochs: pd.DataFrame) -> dict:
 def kinds(study: Study) -> list[tuple[str, str]]:
     """Signs of the marks that the chart of growth has, and what they stand for."""
     made = kinds_of(study)
-    return [(marks(made)[kind].sign, NAMES.get(kind, kind)) for kind in made]
+    mark = marks(made)
+    return [(mark[kind].sign, NAMES.get(kind, kind)) for kind in made]
 
 
 def _panel(
@@ -212,13 +213,11 @@ def calibrated(study: Study) -> tuple[dict, pd.DataFrame] | None:
     both = points[["predicted_reduction", calibration.REALISED]]
     ends = symlog([both.min(axis=None), both.max(axis=None)]).tolist()
     line = {"color": "#808080", "width": 1.5, "dash": "dash"}
+    last, mark = points["nth"].max(), marks(points["kind"])
     data = [
         {"type": "scatter", "mode": "lines", "name": "as predicted", "x": ends, "y": ends}
         | {"line": line, "hoverinfo": "skip"},
-        *(
-            _promised(rows, kind, points["nth"].max(), marks(points["kind"])[kind])
-            for kind, rows in points.groupby("kind")
-        ),
+        *(_promised(rows, kind, last, mark[kind]) for kind, rows in points.groupby("kind")),
     ]
     titles = ("the score predicts (nats)", "the validation loss fell by (nats)")
     axes = [symlog_axis(title, both[name]) for title, name in zip(titles, both, strict=True)]

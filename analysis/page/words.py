@@ -16,9 +16,6 @@ from secnn.store import forms
 TARGETS = (70, 80)
 """Of CIFAR-10, in per cent; those that the paper reports."""
 
-FEW = 3
-"""Seeds from which on an interval is told: of two it is 12.7 standard errors to each side."""
-
 
 def finding(study: Study) -> list[str]:
     """What came out, the most important first; each a sentence or two."""
@@ -149,7 +146,7 @@ def against(study: Study, other: Setting) -> str:
         return ""
     seeds = f"{found.k} seeds" if found.k > 1 else "seed"
     if abs(found.mean) < 0.05:
-        known = found.k >= FEW and found.half >= 0.05
+        known = found.enough and found.half >= 0.05
         within = f" (within {found.half:.1f} points)" if known else ""
         far = f"as good{within} as"
     else:
@@ -161,7 +158,7 @@ def difference(found: Spread) -> str:
     """`1.2 points (0.4 to 2.0)`, the 95 % interval, without the sign of the mean."""
     sign = -1 if found.mean < 0 else 1
     size = f"{abs(found.mean):.1f} points"
-    if found.k < FEW:
+    if not found.enough:
         return f"{size} ({'two seeds' if found.k == 2 else 'one seed'})"
     low, high = sorted((sign * found.low, sign * found.high))
     chance = ", which may be chance" if low <= 0 <= high else ""
@@ -169,11 +166,11 @@ def difference(found: Spread) -> str:
 
 
 def mean(found: Spread, unit: str = "", digits: int = 0) -> str:
-    """`17,900 ± 1,200`, half of the 95 % interval, from `FEW` seeds on, or the value that all seeds
-    have; a dash for none."""
+    """`17,900 ± 1,200`, half of the 95 % interval if there are enough seeds, or the value that all
+    seeds have; a dash for none."""
     if not found.k:
         return "–"
-    half = f" ± {found.half:,.{digits}f}" if found.k >= FEW and found.half > 0 else ""
+    half = f" ± {found.half:,.{digits}f}" if found.enough and found.half > 0 else ""
     return f"{found.mean:,.{digits}f}{half}{unit}"
 
 

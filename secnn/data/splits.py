@@ -145,7 +145,11 @@ def joined(*notices: str | None) -> str | None:
 
 
 def stratified_split(
-    labels: torch.Tensor, fraction: float, seed: int
+    labels: torch.Tensor,
+    fraction: float,
+    seed: int,
+    purpose: str = "",
+    advice: str = "use a larger fraction or more images per class",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Split indices into (kept, taken), both ascending, taking about `fraction` of each class.
 
@@ -154,7 +158,7 @@ def stratified_split(
     arguments alone, not on a global random state.
 
     Raises:
-        DataError: nothing is taken.
+        DataError: nothing is taken; the message has the `purpose` and ends with `advice`.
     """
     members = [np.flatnonzero(labels.numpy() == c) for c in np.unique(labels.numpy())]
     quotas = np.array([fraction * len(m) for m in members])
@@ -166,8 +170,8 @@ def stratified_split(
     counts[largest_first[:missing]] += 1
     if not counts.sum():
         raise DataError(
-            f"a fraction of {fraction:g} of {len(labels)} images takes none of them: "
-            "use a larger fraction or more images per class"
+            f"a fraction of {fraction:g} of {len(labels)} images{purpose} takes none of them: "
+            f"{advice}"
         )
     rng = np.random.default_rng(seed)
     taken = np.zeros(len(labels), dtype=bool)
@@ -182,11 +186,6 @@ def with_test_split(images: torch.Tensor, labels: torch.Tensor) -> tuple[Labelle
     Raises:
         DataError: there are too few images.
     """
-    try:
-        kept, taken = stratified_split(labels, TEST_FRACTION, seed=0)
-    except DataError:
-        raise DataError(
-            f"a fraction of {TEST_FRACTION:g} of {len(labels)} images, for the test split, takes "
-            "none of them: use more images per class, or give a test split of your own"
-        ) from None
+    advice = "use more images per class, or give a test split of your own"
+    kept, taken = stratified_split(labels, TEST_FRACTION, 0, ", for the test split,", advice)
     return (images[kept], labels[kept]), (images[taken], labels[taken])

@@ -251,7 +251,6 @@ def _candidate(
     gain, unbiased = gains[:, 0].tolist()
     margin = 1.96 * gains[1, 1:].std().item()
     regularized = regularize(score, lam, PENALTIES[penalty](added, network.n_parameters))
-    each = (regularized - eta) / added if added else 0.0  # What adds nothing has no density.
     return Candidate(
         expansion,
         added,
@@ -262,8 +261,15 @@ def _candidate(
         unbiased,
         unbiased - margin,
         unbiased + margin,
-        ratio(each, eta / network.n_parameters),
+        density(regularized, eta, added, network.n_parameters),
     )
+
+
+def density(regularized: float, current: float, added: int, parameters: int) -> float:
+    """((η_reg − η_c)/Δp)/(η_c/p): the worth of a new parameter in that of an old one; none of what
+    adds no parameter."""
+    each = (regularized - current) / added if added else 0.0
+    return ratio(each, current / parameters)
 
 
 def ratio(score: float, current: float) -> float:

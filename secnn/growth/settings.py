@@ -59,6 +59,11 @@ class GrowthSettings:
     max_flops: int | None = None
     own: tuple[str, ...] = ()
 
+    @property
+    def given(self) -> dict[str, str]:
+        """`own` as name → value."""
+        return {name: text for name, _, text in (entry.partition("=") for entry in self.own)}
+
     def own_setting(self, name: str) -> float | str:
         """The value of a setting of `SETTINGS`, in the type of its default.
 
@@ -66,12 +71,11 @@ class GrowthSettings:
             ValueError: there is no such setting, or its value is none of that type.
         """
         default = SETTINGS.find(name)
-        given = dict(entry.split("=", 1) for entry in self.own if "=" in entry)
         try:
-            value = type(default)(given.get(name, default))
+            value = type(default)(self.given.get(name, default))
         except ValueError:
             value = math.nan
         if isinstance(value, float) and not math.isfinite(value):
-            found = f"{name}={given[name]}"
+            found = f"{name}={self.given[name]}"
             raise ValueError(f"own: expected a value like {name}={default}, got {found}")
         return value

@@ -18,6 +18,7 @@ from secnn.growth.expansion import Expansion, to_dict
 from secnn.network.cells import CELLS
 from secnn.network.network import SECNN, outline
 from secnn.network.spec import NetworkSpec
+from secnn.registry import Registry
 
 FORMAT = 1
 
@@ -159,7 +160,7 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
     """
     try:
         spec = NetworkSpec.from_dict(content["spec"])
-        _expect_known(spec.cell)
+        expect_known(CELLS, spec.cell, "CELLS", f"checkpoint: {path} has a network of cell")
         check_layers(spec, content["network"])
         dtype = _dtype(content["network"])
         # A foreign file shall not take the memory that it asks for.
@@ -170,8 +171,8 @@ def rebuild(content: dict, path: str | Path = "content") -> SECNN:
         check_start(network.start, spec)
         network.load_state_dict(content["network"])
         network.data = content.get("data")
-    except UnknownCell as error:
-        raise CheckpointError(f"checkpoint: {path} {error}") from None
+    except CheckpointError:
+        raise
     except Exception as error:  # what a foreign file holds can fail anywhere
         raise other_network(path, error) from None
     return network.eval()
@@ -184,15 +185,12 @@ def _dtype(tensors: dict) -> torch.dtype:
     return floats[0] if floats else torch.get_default_dtype()
 
 
-class UnknownCell(ValueError):
-    """What the networks of a file are made of is not known here."""
-
-
-def _expect_known(cell: str) -> None:
-    if cell not in CELLS:
-        raise UnknownCell(
-            f"has a network of cell {cell!r}, which is not known here; import the module that adds "
-            "it to secnn.CELLS (on the command line: --import MODULE)"
+def expect_known(registry: Registry, name: str, public: str, what: str) -> None:
+    """Raise CheckpointError unless `registry`, by its `public` name, has `name`."""
+    if name not in registry:
+        raise CheckpointError(
+            f"{what} {name!r}, which is not known here; import the module that adds it to "
+            f"secnn.{public} (on the command line: --import MODULE)"
         )
 
 

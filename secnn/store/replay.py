@@ -15,6 +15,7 @@ from secnn.store.checkpoint import (
     CheckpointError,
     check_layers,
     check_start,
+    expect_known,
     other_network,
     read,
 )
@@ -44,7 +45,9 @@ def replay(path: str | Path) -> SECNN:
         check_start(start, spec)
         network = SECNN(start)
         for fields in _chosen(path) if audited else content["expansions"]:
-            _expect_known_kind(fields, path)
+            expect_known(
+                EXPANSIONS, fields["kind"], "EXPANSIONS", f"checkpoint: {path} was grown by"
+            )
             from_dict(fields).apply(network)
         _check_shape(network, spec)
     except FileNotFoundError:
@@ -54,14 +57,6 @@ def replay(path: str | Path) -> SECNN:
     except Exception as error:  # as in `rebuild`
         raise other_network(path, error) from None
     return network
-
-
-def _expect_known_kind(fields: dict, path: Path) -> None:
-    if (kind := fields.get("kind")) not in EXPANSIONS:
-        raise CheckpointError(
-            f"checkpoint: {path} was grown by {kind!r}, which is none of {', '.join(EXPANSIONS)}; "
-            "import the module that adds it first"
-        )
 
 
 def _chosen(log: Path) -> list[dict]:

@@ -82,7 +82,7 @@ class TrialConfig(GrowthSettings, Recipe):
 
     def _check_own(self) -> None:
         taken = {field.name for field in dataclasses.fields(self)}
-        for name in (entry.partition("=")[0] for entry in self.own):
+        for name in self.given:
             known = name in SETTINGS and name not in taken
             expected = f"settings that a module has added to SETTINGS ({', '.join(SETTINGS)})"
             _expect("own", known, f"{expected}; import it first", self)

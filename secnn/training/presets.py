@@ -27,7 +27,7 @@ class Preset:
         reference = replace(
             own,
             epochs=min(own.epochs, SMALL_EPOCHS),
-            batch_size=min(own.batch_size, max(SMALLEST_BATCH, own.batch_size // 4)),
+            batch_size=max(SMALLEST_BATCH, own.batch_size // 4),
             score_samples=min(own.score_samples, 256),
             shift=min(own.shift, 2),
             cutout=0,
