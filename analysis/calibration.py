@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 
 from secnn.analysis.figures import (
     NAMES,
+    Look,
     Options,
     add_options,
     frame,
@@ -209,7 +210,8 @@ def shade(nth: int, last: int, ends: tuple[float, float] = (0, 0.9)) -> tuple:
 
 def legend(points: pd.DataFrame) -> list[Line2D]:
     """A mark a kind, the colours of the first and of the last expansion of a trial, the line."""
-    look, last, mark = {"ls": "", "ms": 4}, points["nth"].max(), marks(points["kind"])
+    look: Look = {"ls": "", "ms": 4}
+    last, mark = points["nth"].max(), marks(points["kind"])
     kinds = [
         Line2D([], [], color="grey", marker=mark[kind].marker, label=label, **look)
         for kind, count in points["kind"].value_counts(sort=False).sort_index().items()

@@ -6,7 +6,7 @@ import argparse
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib import rc_context, rcdefaults, rcParams
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -32,7 +32,10 @@ NAMES = {"AddLayer": "a layer", "AddChannels": "channels"}
 LINES = {"reference": "-", "tau": "--", "lam": ":", "other": "-"}
 """The line of each family of settings."""
 
-STYLE = {
+Look = dict[str, Any]
+"""Keywords of Matplotlib's, say of `Axes.plot`."""
+
+STYLE: Look = {
     **{"font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "legend.fontsize": 7},
     **{"xtick.labelsize": 7, "ytick.labelsize": 7, "lines.linewidth": 1.2},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True},
@@ -111,13 +114,14 @@ def styled(draw: Callable[[Study, Options], Figure]) -> Callable[[Study, Options
 
 
 @contextmanager
-def style(further: Mapping[str, Any] | None = None) -> Iterator[None]:
+def style(further: Look | None = None) -> Iterator[None]:
     """Inside, figures look as here, whatever a matplotlibrc says; signs that no font has are boxes,
     without a warning each."""
     with rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         rcdefaults()
-        rcParams.update({**STYLE, "font.family": families(), **(further or {})})
+        chosen: dict[Any, Any] = {**STYLE, "font.family": families(), **(further or {})}
+        rcParams.update(chosen)
         yield
 
 
@@ -195,7 +199,8 @@ def plain(axis: Axis) -> None:
 
 def parameter_axis(axis: Axis) -> None:
     """Make it logarithmic, with ticks such as 10k, 50k, 1M that fit the range drawn."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    scale = axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale
+    scale("log")
     # Before the limits are chosen: for a single value a LogLocator would have them a decade apart.
     axis.set_major_locator(MaxNLocator(6))
     axis.axes.autoscale_view()

@@ -6,15 +6,19 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+
+from secnn.analysis.figures import Look
 
 RINGS = (0, 10, 20, 30, 45, 60, 80)
 """How far off a name may stand, in points: beside what it names, or with a line to it."""
@@ -38,19 +42,26 @@ def label_ends(
     `inside` them at the right, in the order of their heights and none over another."""
     if not labels:
         return
-    axes.figure.draw_without_rendering()
+    figure_of(axes).draw_without_rendering()
     texts = [lines_of(text, wide) for _, text, _ in labels]
     size, lines = 6, 1 + max(text.count("\n") for text in texts)
-    height = axes.get_window_extent().height / axes.figure.dpi * 72
+    height = axes.get_window_extent().height / figure_of(axes).dpi * 72
     heights = axes.transData.transform([(1, y) for y, _, _ in labels])[:, 1]
     places = axes.transAxes.inverted().transform([(0, h) for h in heights])[:, 1]
     order = sorted(range(len(labels)), key=lambda i: places[i])
     spaced = apart([places[i] for i in order], 1.35 * size * lines / height)
-    where = {"ha": "right", "va": "bottom"} if inside else {"ha": "left", "va": "center"}
+    where: Look = {"ha": "right", "va": "bottom"} if inside else {"ha": "left", "va": "center"}
     where |= {"xycoords": "axes fraction", "annotation_clip": False, "path_effects": halo()}
     for place, i in zip(spaced, order, strict=True):
         x, colour = 0.99 if inside else 1.01, labels[i][2]
         axes.annotate(texts[i], (x, place), color=colour, fontsize=size, **where)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The whole figure that `axes` are on."""
+    figure = axes.figure
+    assert isinstance(figure, Figure), "axes of a subfigure"
+    return figure
 
 
 def apart(places: Sequence[float], gap: float) -> list[float]:
@@ -91,9 +102,10 @@ class Room:
     """
 
     def __init__(self, axes: Axes, points: pd.DataFrame) -> None:
-        axes.figure.draw_without_rendering()
-        self.axes, self.unit = axes, axes.figure.dpi / 72
-        self.renderer = FigureCanvasAgg(axes.figure).get_renderer()
+        figure = figure_of(axes)
+        figure.draw_without_rendering()
+        self.axes, self.unit = axes, figure.dpi / 72
+        self.renderer = FigureCanvasAgg(figure).get_renderer()
         self.inside = axes.get_window_extent(self.renderer)
         self.drawn = [*_marks(axes, self.unit), *_bold_lines(axes, self.unit)]
         self.names: list[Bbox] = []
@@ -101,7 +113,7 @@ class Room:
         radii = (points["radius"] + CLOSE) * self.unit
         self.about = [_around(xy, half) for xy, half in zip(self.pixels, radii, strict=True)]
 
-    def name(self, i: int, point: tuple, crossing: bool) -> bool:
+    def name(self, i: int, point: Any, crossing: bool) -> bool:
         """Name the `i`th point where that is possible; whether it is."""
         for text in _tries(self.axes, *point):
             covered = self._covered(i, text, point.radius, crossing)
@@ -172,9 +184,11 @@ def _marks(axes: Axes, unit: float) -> Iterator[Bbox]:
 
 def _bold_lines(axes: Axes, unit: float) -> Iterator[Bbox]:
     """What the lines from `BOLD` on cover, piece by piece."""
-    for line in (of for of in axes.lines if of.get_linewidth() >= BOLD and len(of.get_xdata()) > 1):
+    for line in (of for of in axes.lines if of.get_linewidth() >= BOLD):
         half = unit * line.get_linewidth() / 2
         path = axes.transData.transform(line.get_xydata())
+        if len(path) < 2:
+            continue
         walked = np.concatenate([[0], np.hypot(*np.diff(path, axis=0).T).cumsum()])
         steps = np.arange(0, walked[-1] + half, max(half, 1))
         xy = np.column_stack([np.interp(steps, walked, side) for side in path.T])

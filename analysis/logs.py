@@ -190,8 +190,12 @@ def command(
     """Do `action` to the study that the command line names, or the newest; the exit status."""
     add_folder(parser)
     asked = parser.parse_args(arguments)
-    named = [asked.out] if asked.out else []
-    return answered(lambda: action(*chosen(named), asked))
+
+    def act() -> None:
+        (study,) = chosen([asked.out] if asked.out else [])
+        action(study, asked)
+
+    return answered(act)
 
 
 def chosen(folders: Sequence[Path]) -> list[Study]:
@@ -206,7 +210,9 @@ def chosen(folders: Sequence[Path]) -> list[Study]:
     return [read_study(folder) for folder in found]
 
 
-def _trial(folder: Path, key: str, config: dict, retrained: dict | None) -> Trial:
+def _trial(
+    folder: Path, key: str, config: forms.Settings, retrained: forms.Retrained | None
+) -> Trial:
     # First the row of the end: then the epochs are complete if it is there.
     end = read_log(folder, "trials", key)
     epochs = read_log(folder, "epochs", key).sort_values("epoch", ignore_index=True)
@@ -227,19 +233,19 @@ def _why_nothing(folder: Path, trials: list[Trial]) -> str:
     return f"{len(failed)} of {len(trials)} trials failed before an epoch was logged: {failed[0]}"
 
 
-def _setting(key: str, config: dict) -> Setting:
+def _setting(key: str, config: forms.Settings) -> Setting:
     # A key names τ and λ only for the criteria that read scores.
     named = "tau=" in key or "criterion=" not in key
     return Setting(config["criterion"], *(config[n] if named else None for n in ("tau", "lam")))
 
 
-def _reference(about: dict, trials: list[Trial]) -> Setting:
+def _reference(about: forms.StudyForm, trials: list[Trial]) -> Setting:
     """The setting that study.json names, else the one with the most seeds."""
     settings = [t.setting for t in trials]
     named = about.get("reference", {})
     for setting in settings:
         full = {"criterion": setting.criterion, "tau": setting.tau, "lam": setting.lam}
-        if named and all(v is None or named[k] == v for k, v in full.items()):
+        if named and all(v is None or dict(named)[k] == v for k, v in full.items()):
             return setting
     return max(settings, key=settings.count)
 

@@ -198,7 +198,12 @@ def seeds_csv(study: Study, targets: Sequence[float]) -> str:
             seed_head(t): seed_cell(metric, None, t) if c[metric] is None else c[metric]
             for c, t in zip(columns, seeds, strict=True)
         }
-        row = {"metric": metric, **cells, **statistics(columns, metric), **medians(seeds, metric)}
+        row: dict[str, str | float | None] = {
+            "metric": metric,
+            **cells,
+            **statistics(columns, metric),
+            **medians(seeds, metric),
+        }
         rows.append(row | (published(metric, paper) if study.is_cifar10 else {}))
     return _csv(study, rows)
 
@@ -209,7 +214,7 @@ def medians(trials: list[Trial], metric: str) -> dict[str, float]:
     return {"median": reaching(trials, float(words[-1])).median} if "% val" in metric else {}
 
 
-def published(metric: str, paper: pd.DataFrame) -> dict[str, float]:
+def published(metric: str, paper: pd.DataFrame) -> dict[str, str | float | None]:
     """The paper's mean and range."""
     row = paper.loc[metric] if metric in paper.index else pd.Series(dtype=float)
     return {"paper_mean": row.mean(), "paper_min": row.min(), "paper_max": row.max()}

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from secnn.analysis.figures import (
     LINES,
     NAMES,
+    Look,
     Mark,
     Options,
     add_options,
@@ -112,7 +113,8 @@ def kinds_of(study: Study) -> list[str]:
 
 def legend(study: Study) -> list[Line2D]:
     """A marker a kind of expansion."""
-    found, look = kinds_of(study), {"color": "grey", "ls": "", "ms": 3}
+    found = kinds_of(study)
+    look: Look = {"color": "grey", "ls": "", "ms": 3}
     mark = marks(found)
     return [
         Line2D([], [], **look, marker=mark[kind].marker, label=NAMES.get(kind, kind))
@@ -122,7 +124,7 @@ def legend(study: Study) -> list[Line2D]:
 
 def ends(study: Study, colour: dict) -> list[tuple[float, str, object]]:
     """A name a setting, at the mean size that its trials have come to."""
-    found = []
+    found: list[tuple[float, str, object]] = []
     for setting, trials in study.settings.items():
         last = [t.epochs["parameters"].iloc[-1] for t in trials if len(t.epochs)]
         if last:

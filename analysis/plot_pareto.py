@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from secnn.analysis.figures import (
     LINES,
+    Look,
     Options,
     add_options,
     frame,
@@ -159,7 +160,7 @@ def draw_mean(axes: Axes, study: Study, setting: Setting, colour: str, cost: str
     several bands cannot be told apart."""
     rows = mean_ladder(study.settings[setting], cost)
     reference = setting == study.reference
-    line = {"lw": 2 if reference else 1, "ls": LINES[study.family(setting)]}
+    line: Look = {"lw": 2 if reference else 1, "ls": LINES[study.family(setting)]}
     axes.plot(rows[:, 0], rows[:, 1], color=colour, zorder=5 if reference else 2, **line)
     if reference and len(rows) > 1 and not np.isnan(rows[:, 2]).all():
         x, low, high = rows[:, 0], rows[:, 2], rows[:, 3]
@@ -198,10 +199,17 @@ def draw_published(axes: Axes, cost: str) -> pd.DataFrame:
     was not read at its source; what is to be named, and of which `kind` it is, the front first."""
     others, paper = (within(axes, rows, cost) for rows in (baselines(), paper_networks()))
     # A mark at the edge is whole.
-    look = {"s": 14, "marker": "D", "edgecolors": PUBLISHED, "lw": 0.7, "zorder": 2}
+    look: Look = {"s": 14, "marker": "D", "edgecolors": PUBLISHED, "lw": 0.7, "zorder": 2}
     for rows, face in ((others[others["read"]], PUBLISHED), (others[~others["read"]], "none")):
         axes.scatter(rows[cost], rows["val_accuracy"], facecolors=face, clip_on=False, **look)
-    star = {"s": 70, "marker": "*", "color": "gold", "edgecolors": "black", "lw": 0.6, "zorder": 6}
+    star: Look = {
+        "s": 70,
+        "marker": "*",
+        "color": "gold",
+        "edgecolors": "black",
+        "lw": 0.6,
+        "zorder": 6,
+    }
     axes.scatter(paper[cost], paper["val_accuracy"], clip_on=False, **star)
     best = pareto_front(others, cost)
     points = pd.concat([paper.assign(radius=6.5, kind=PAPER), best, others.drop(best.index)])
@@ -223,8 +231,8 @@ def within(axes: Axes, rows: pd.DataFrame, cost: str) -> pd.DataFrame:
 PAPER = "the paper (arXiv:2401.05686), on its test set"
 READ = "published network, on test images"
 UNREAD = "published network, not read at its source"
-DIAMOND = {"color": PUBLISHED, "marker": "D", "ms": 4, "ls": ""}
-MARKS = {
+DIAMOND: Look = {"color": PUBLISHED, "marker": "D", "ms": 4, "ls": ""}
+MARKS: dict[str, Look] = {
     PAPER: {"color": "gold", "mec": "black", "mew": 0.6, "marker": "*", "ms": 8, "ls": ""},
     READ: DIAMOND,
     UNREAD: DIAMOND | {"mfc": "none"},
@@ -234,7 +242,7 @@ MARKS = {
 
 def legend(study: Study, axes: Axes) -> list[Line2D]:
     """Entries for the study's marks that are drawn; the lines are named where they end."""
-    grey = {"color": "grey", "ls": ""}
+    grey: Look = {"color": "grey", "ls": ""}
     banded = any(isinstance(drawn, PolyCollection) for drawn in axes.collections)
     kind = "a finished network" if finishes(study) else "the best epoch of a size"
     several = any(len(trials) > 1 for trials in study.settings.values())

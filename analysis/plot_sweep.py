@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from secnn.analysis.figures import (
+    Look,
     Options,
     add_options,
     frame,
@@ -118,7 +119,7 @@ def draw_trials(axes: Axes, place: int, study: Study, setting: Setting, metric: 
         found = [measures(t, [])[metric] for t in study.settings[setting] if t.finished == done]
         there = [v for v in found if v is not None]
         if there:
-            look = {"facecolors": face, "edgecolors": colour, "s": 12, "zorder": 3}
+            look: Look = {"facecolors": face, "edgecolors": colour, "s": 12, "zorder": 3}
             axes.scatter([place] * len(there), there, label=name, **look)
 
 

@@ -84,7 +84,8 @@ def bootstrap_interval(
     draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
     known = present([statistic([values[i] for i in draw]) for draw in draws])
     tails = np.array([1 - confidence, 1 + confidence]) / 2
-    return tuple(map(float, np.quantile(known, tails))) if len(known) else (np.nan, np.nan)
+    low, high = np.quantile(known, tails) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def paired(values: dict, control: dict) -> Spread:
@@ -116,15 +117,15 @@ class Reached:
 def reached(costs: Sequence[float | None], limits: Sequence[float | None]) -> Reached:
     """`costs` holds each trial's cost at the target, None if it has not reached it; `limits` the
     cost of its largest network, None if it has none yet: such a trial tells nothing."""
-    pairs = [(c, m) for c, m in zip(costs, limits, strict=True) if c is not None or m is not None]
+    pairs = list(zip(costs, limits, strict=True))
     events = [float(c) for c, _ in pairs if c is not None]
     censored = [float(m) for c, m in pairs if c is None and m is not None]
-    if not pairs:
+    if not events and not censored:
         return Reached(spread(costs), np.nan, np.nan)
     survival = stats.ecdf(stats.CensoredData(events, right=censored)).sf
     below = survival.quantiles[survival.probabilities <= 0.5 + 1e-12]
     median = float(below[0]) if events and len(below) else np.inf
-    return Reached(spread(costs), median, max(float(m if c is None else c) for c, m in pairs))
+    return Reached(spread(costs), median, max(events + censored))
 
 
 def front(costs: ArrayLike, values: ArrayLike) -> np.ndarray:
@@ -192,14 +193,15 @@ def band(
     high) at every cost of any of them within the range that all cover; low and high are NaN of
     fewer than `ENOUGH` ladders. No rows where the ranges do not meet.
     """
-    sizes = [np.asarray(cost, float) for cost, _ in ladders]
+    known = [(np.asarray(costs, float), np.asarray(values, float)) for costs, values in ladders]
+    sizes = [costs for costs, _ in known]
     low = max((s[0] for s in sizes), default=np.inf)
     high = min((s[-1] for s in sizes), default=-np.inf)
     grid = np.unique(np.concatenate([*sizes, []]))
     grid = grid[(grid >= low) & (grid <= high)]
     rows = []
     for cost in grid:
-        values = [np.interp(np.log(cost), np.log(np.asarray(c, float)), v) for c, v in ladders]
+        values = [np.interp(np.log(cost), np.log(costs), v) for costs, v in known]
         interval = t_interval(values, confidence) if len(values) >= ENOUGH else (np.nan, np.nan)
         rows.append((cost, np.mean(values), *interval))
     return np.array(rows, dtype=float).reshape(-1, 4)

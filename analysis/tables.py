@@ -51,7 +51,7 @@ def latex(study: Study, tables: list[Table], note: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-SPECIAL = {
+SPECIAL: dict[str, str | int | None] = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from secnn.commands import Parser, not_negative, positive, whole
 from secnn.data.dataset import DATASETS
@@ -55,7 +56,7 @@ def parser() -> Parser:
 
 def _add_trials(group: argparse._ArgumentGroup) -> None:
     summaries = " | ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
-    several = {"nargs": "*", "action": "extend"}
+    several: dict[str, Any] = {"nargs": "*", "action": "extend"}
     group.add_argument(
         "--preset",
         choices=PRESETS,

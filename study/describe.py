@@ -108,14 +108,14 @@ def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:
             f"channels: expected a network of at most {MOST_PARAMETERS:,} parameters to start "
             f"with, got {count}; use smaller --set channels and layers"
         )
-    for name, count in (
+    for name, there in (
         ("max_parameters", network.n_parameters),
         ("max_flops", count_flops(network)),
     ):
         most = getattr(config, name)
-        if most is not None and most < count:
+        if most is not None and most < there:
             raise ValueError(
-                f"{option(name)}: expected at least {count}, the count of the network that trials "
+                f"{option(name)}: expected at least {there}, the count of the network that trials "
                 f"start with, got {most}; raise it, or start with fewer --set channels"
             )
     if grows(config) and not can_grow(network, config, []):

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -233,7 +234,8 @@ class Bars(Reporter):
         self._update()
 
     def _add(self, name: str, epochs: int) -> TaskID:
-        return self.bars.add_task(name, total=epochs, **dict.fromkeys(self.FIELDS, ""))
+        empty: dict[str, Any] = dict.fromkeys(self.FIELDS, "")
+        return self.bars.add_task(name, total=epochs, **empty)
 
     def _update(self) -> None:
         """The study's bar: all epochs but those that are left."""

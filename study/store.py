@@ -10,7 +10,7 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -60,8 +60,10 @@ def expect_own(out: Path, study: dict) -> None:
         return
     there = read_study(out)
     known, asked = _identity(there), _identity(study)
-    less = {"trials": {k: asked["trials"].get(k) for k in known["trials"]}}
-    less["imports"] = [name for name in asked["imports"] if name in known["imports"]]
+    less = {
+        "trials": {k: asked["trials"].get(k) for k in known["trials"]},
+        "imports": [name for name in asked["imports"] if name in known["imports"]],
+    }
     if known != asked | less:
         raise StoreError(
             f"--out: {out} holds another study ({_difference(known, asked)}), of the command "
@@ -159,7 +161,7 @@ def _settings(out: Path, key: str, fields: dict) -> dict:
         raise StoreError(f"--out: {error}") from None
 
 
-def _difference(known: dict, asked: dict) -> str:
+def _difference(known: Any, asked: Any) -> str:
     """The first thing that differs, in one line."""
     path = []
     while isinstance(known, dict) and isinstance(asked, dict):

@@ -49,5 +49,7 @@ def _lasting(number: int, like: io.TextIOWrapper | None) -> io.TextIOWrapper:
         return io.TextIOWrapper(file, "utf-8")
     with suppress(OSError):
         like.flush()
-    buffering = {"line_buffering": like.line_buffering, "write_through": like.write_through}
-    return io.TextIOWrapper(file, like.encoding, like.errors, **buffering)
+    lines, through = like.line_buffering, like.write_through
+    return io.TextIOWrapper(
+        file, like.encoding, like.errors, line_buffering=lines, write_through=through
+    )

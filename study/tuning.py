@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 # Tune's own CSV, JSON and TensorBoard files would repeat what the Parquet logs hold.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -88,7 +89,11 @@ def join(address: str, imports: Sequence[str]) -> None:
     """Start Ray on the cores that this process may use, or join the one at `address`, after a look
     whether anything answers there; its machines get the modules `imports`."""
     expect_listener(address)
-    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "WARNING"}
+    options: dict[str, Any] = {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": "WARNING",
+    }
     if address == "local":
         options["num_cpus"] = cores()
     elif imports:

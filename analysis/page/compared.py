@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from secnn.analysis.figures import Options, parameter_axis, style
+from secnn.analysis.figures import Look, Options, parameter_axis, style
 from secnn.analysis.logs import Study, StudyError, Trial
 from secnn.analysis.make_table import median_cell
 from secnn.analysis.page import origin, words
@@ -77,7 +77,7 @@ def comparison_figure(studies: Sequence[Study], names: Sequence[str]) -> Figure:
     for study, name, look in zip(studies, names, looks(studies), strict=True):
         rows = mean_ladder(study.settings[study.reference], "parameters")
         found += len(rows)
-        line = {"color": look["color"], "ls": LINES[look["dash"]], "marker": "o", "ms": 3}
+        line: Look = {"color": look["color"], "ls": LINES[look["dash"]], "marker": "o", "ms": 3}
         axes.plot(rows[:, 0], rows[:, 1], label=f"{name}: {study.reference}", **line)
         axes.fill_between(rows[:, 0], rows[:, 2], rows[:, 3], color=look["color"], alpha=0.18, lw=0)
     if not found:

@@ -77,9 +77,9 @@ def panel_axis(column: str, epochs: pd.DataFrame) -> dict:
     """An axis of one column that fits its values, be they all the same."""
     if column == "parameters":
         return log_axis(float(epochs[column].min()), float(epochs[column].max()))
-    highest = epochs[column].max() if column in epochs else None
-    rates = column == LEARNING_RATE and pd.notna(highest) and highest > 0
-    return {"range": [0, 1.08 * float(highest)]} if rates else {}
+    highest = float(epochs[column].max()) if column in epochs else 0.0
+    rates = column == LEARNING_RATE and highest > 0
+    return {"range": [0, 1.08 * highest]} if rates else {}
 
 
 def kinds(study: Study) -> list[tuple[str, str]]:

@@ -146,9 +146,9 @@ def name(row: pd.Series) -> str:
     return str(noun) if block is None or pd.isna(block) else f"{noun} in block {block:g}"
 
 
-def cell(value: object) -> str:
+def cell(value: float | None) -> str:
     """Whole numbers with separators, others with three digits; nothing for what is missing."""
-    if pd.isna(value):
+    if value is None or pd.isna(value):
         return ""
     number = float(value)
     return (f"{number:,.0f}" if number.is_integer() else f"{number:.3g}").replace("-", "−")

@@ -86,7 +86,8 @@ def drawings(trial: Trial) -> list[Drawing]:
 def svg(shape: Shape, before: Shape, scale: tuple[float, float], title: str) -> str:
     """The picture, what `before` did not have marked as new."""
     high, wide = scale
-    left, bars = 0.0, []
+    left = 0.0
+    bars: list[str] = []
     for block, (channels, layers) in enumerate(zip(shape.channels, shape.layers, strict=True)):
         had = _block(before, block)
         for layer in range(layers):

@@ -7,6 +7,7 @@ which knows whether it is light or dark.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from secnn.analysis.palette import DASHES, PUBLISHED, colours
 from secnn.analysis.plot_pareto import mean_ladder
 from secnn.analysis.published import baselines, paper_networks
 from secnn.analysis.summary import COSTS, networks
+
+Numbers: TypeAlias = Sequence[float | None] | np.ndarray | pd.Series
 
 POINT = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]} parameters, multiply-adds: %{customdata[2]}"
@@ -132,11 +135,11 @@ def rank(study: Study, setting: Setting) -> int:
     return 1 + list(study.settings).index(setting)
 
 
-def line_of(x: Sequence[float], y: Sequence[float]) -> dict:
+def line_of(x: Numbers, y: Numbers) -> dict:
     return {"type": "scatter", "mode": "lines", "x": rounded(x), "y": rounded(y)}
 
 
-def rounded(values: Sequence[float]) -> list:
+def rounded(values: Numbers) -> list:
     """With six significant digits, None for what is not known."""
     return [None if v is None or pd.isna(v) else float(f"{v:.6g}") for v in values]
 

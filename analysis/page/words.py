@@ -81,8 +81,7 @@ def grown(seeds: Sequence[Trial]) -> str:
 
 def accuracy(seeds: Sequence[Trial], open_: bool) -> str:
     """Of the smallest and the largest network; `open_`: some are still trained at a larger size."""
-    ends = [_ends(t) for t in seeds]
-    ends = [e for e in ends if e is not None]
+    ends = [e for t in seeds if (e := _ends(t)) is not None]
     if not ends:
         return "No size is finished yet."
     small, large = (spread([e[i] for e in ends]) for i in (0, 1))
@@ -101,10 +100,8 @@ def _ends(trial: Trial) -> tuple[float, float, int, int] | None:
     if rows.empty:
         return None
     first, last = rows.iloc[0], rows.iloc[-1]
-    return (
-        *(float(r["val_accuracy"]) for r in (first, last)),
-        *(int(r["parameters"]) for r in (first, last)),
-    )
+    small, large = first["val_accuracy"], last["val_accuracy"]
+    return float(small), float(large), int(first["parameters"]), int(last["parameters"])
 
 
 def target(seeds: Sequence[Trial], per_cent: float) -> str:
