@@ -21,8 +21,8 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from secnn.analysis.logs import Study, StudyError
-from secnn.commands import Parser
-from secnn.files import replacing
+from secnn.commands import ELSEWHERE, Parser
+from secnn.files import reason, replacing
 
 FORMATS = ("png", "svg", "pdf")
 SIZES = {"column": 3.4, "page": 7.0}
@@ -248,5 +248,5 @@ def save(figure: Figure, study: Study, name: str, options: Options) -> None:
             with replacing(path) as temporary:
                 figure.savefig(temporary, format=kind, dpi=200, metadata=dates.get(kind, {}))
         except OSError as error:
-            raise StudyError(f"{path} cannot be written: {error}") from None
+            raise StudyError(f"{reason(error)}; {ELSEWHERE}") from None
     print("Written:", *paths)

@@ -24,7 +24,7 @@ from secnn.analysis.summary import (
 )
 from secnn.analysis.tables import Table, latex, markdown
 from secnn.commands import Parser
-from secnn.files import replacing
+from secnn.files import write_text
 
 NOTE = (
     "A size stands for the network that the trial keeps of it: that of the size's best epoch. sd: "
@@ -76,10 +76,11 @@ def make_table(study: Study, asked: argparse.Namespace) -> None:
         "settings.csv": settings_csv(study, targets),
         "table.tex": latex(study, tables, note(study)),
     }
-    for name, content in files.items():
-        with replacing(study.folder / "analysis" / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    print(text)
+    try:
+        for name, content in files.items():
+            write_text(study.folder / "analysis" / name, content)
+    finally:  # A study in a folder that is only to be read has a table too.
+        print(text, flush=True)
     print(f"Written to {study.folder / 'analysis'}: {', '.join(files)}")
 
 

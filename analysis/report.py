@@ -9,8 +9,8 @@ from pathlib import Path
 
 from secnn.analysis.logs import chosen
 from secnn.analysis.page.document import page
-from secnn.commands import Parser, answered
-from secnn.files import write_text
+from secnn.commands import ELSEWHERE, Parser, answered
+from secnn.files import reason, write_text
 
 DESCRIPTION = (
     "A study on one page that opens without a network: writes OUT/analysis/report.html. Several "
@@ -51,7 +51,11 @@ def report(folders: Sequence[Path], output: Path | None) -> None:
     studies = chosen(folders)
     name = "report.html" if len(studies) == 1 else "comparison.html"
     path = output or studies[0].folder / "analysis" / name
-    write_text(path, page(studies))
+    text = page(studies)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise OSError(f"{reason(error)}; {ELSEWHERE}") from None
     print(f"Written: {path}", flush=True)
 
 

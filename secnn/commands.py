@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from secnn.files import FileError
+from secnn.files import FileError, reason
 
 COMMANDS = {
     "run": ("secnn.study.run", "train the trials of a study on Ray, or go on with them"),
@@ -148,6 +148,9 @@ def add_folder(parser: Parser) -> None:
     )
 
 
+ELSEWHERE = "write it elsewhere with --output"
+
+
 def answered(action: Callable[[], None]) -> int:
     """Do `action`; the exit status, after one line of what prevented it."""
     try:
@@ -156,7 +159,7 @@ def answered(action: Callable[[], None]) -> int:
     except BrokenPipeError:
         return unread()
     except (FileError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def reason(error: BaseException) -> str:
+    """What `error` says in one line; of what the system refuses, the file and why: `best.pt: Is a
+    directory`."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 class FileError(ValueError):
@@ -24,17 +32,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     What was written is on the disk before the rename; if the body fails, `path` stays as it was
     and the temporary file is removed.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # No folder: writing says so.
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, temporary, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

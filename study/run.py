@@ -17,6 +17,7 @@ from pathlib import Path
 from secnn import plugins
 from secnn.commands import Parser, line
 from secnn.data.dataset import ImageData, load_dataset
+from secnn.files import reason
 from secnn.study import machine, retrain, tracking
 from secnn.study.command import parser
 from secnn.study.describe import announce, describe
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(asked)
     except (ValueError, OSError, FenceError) as error:
         full = is_full(error)
-        print(f"error: {error}" + f"; {NO_ROOM}: {asked.command}" * full, file=sys.stderr)
+        print(f"error: {reason(error)}" + f"; {NO_ROOM}: {asked.command}" * full, file=sys.stderr)
         return 1 if full else 2
     except Exception as error:
         if not plugins.place(error):
@@ -165,8 +166,8 @@ def report(out: Path, study: dict, minutes: float, command: str) -> int:
     if not left:
         print(f"Next: {line('table', out)}")
         return 0
-    for key, reason in failures(out, study).items():
-        print(f"FAILED {key}: {reason}", file=sys.stderr)
+    for key, why in failures(out, study).items():
+        print(f"FAILED {key}: {why}", file=sys.stderr)
     if not has_room(out):
         print(f"error: {out}: {NO_ROOM}: {command}", file=sys.stderr)
         return 1

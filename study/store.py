@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from secnn.files import FileError, write_text
+from secnn.files import FileError, reason, write_text
 from secnn.plugins import told
 from secnn.store import checkpoint, forms, record
 from secnn.store.ladder import Folder
@@ -186,7 +186,7 @@ def read_study(out: Path) -> dict:
     except FileError as error:
         raise StoreError(f"--out: {error}") from None
     except OSError as error:
-        raise StoreError(f"--out: {path} cannot be read ({error})") from None
+        raise StoreError(f"--out: {reason(error)}") from None
 
 
 def is_full(error: BaseException) -> bool:

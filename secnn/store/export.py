@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from secnn import plugins
 from secnn.commands import Parser
-from secnn.files import replacing
+from secnn.files import reason, replacing
 from secnn.network.network import SECNN
 from secnn.store import checkpoint
 from secnn.store.checkpoint import CheckpointError
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         network = _writer(asked)(asked.checkpoint, asked.file)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 2
     print(f"{asked.file}: {network.n_parameters:,} parameters")
     return 0

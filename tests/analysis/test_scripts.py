@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -174,6 +175,19 @@ def test_figures_are_written_in_known_formats(finished: Path, text: str, capsys)
     )
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "a.png" in error
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_study_where_nothing_can_be_written(finished: Path, script: str, capsys):
+    (finished / "analysis").write_text("")
+    assert SCRIPTS[script].main([str(finished)]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "Errno" not in told.err and ".tmp" not in told.err
+    assert re.match(rf"error: {re.escape(str(finished / 'analysis'))}/\S+: Not a dir", told.err)
+    if script == "make_table":
+        assert "| highest validation accuracy (%) |" in told.out
+    else:
+        assert told.err.endswith("; write it elsewhere with --output\n")
 
 
 def test_neither_torch_nor_ray_is_imported():

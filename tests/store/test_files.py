@@ -1,11 +1,12 @@
 """A file is replaced as a whole or not at all."""
 
+import errno
 import os
 import threading
 
 import pytest
 
-from secnn.files import replacing, write_text
+from secnn.files import reason, replacing, write_text
 
 
 def everything_in(folder):
@@ -63,9 +64,26 @@ def test_a_body_that_writes_nothing_is_an_error(tmp_path):
 
 def test_a_failing_rename_leaves_no_temporary_file(tmp_path):
     (tmp_path / "a").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError) as failed:
         write_text(tmp_path / "a", "x")
     assert everything_in(tmp_path) == ["a"]
+    assert reason(failed.value) == f"{tmp_path / 'a'}: Is a directory"
+
+
+def test_what_cannot_be_written_is_told_by_its_own_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError) as failed:
+        write_text(tmp_path / "file" / "a.txt", "x")
+    assert reason(failed.value) == f"{tmp_path / 'file' / 'a.txt'}: Not a directory"
+    with pytest.raises(OSError) as failed, replacing(tmp_path / "b") as temporary:
+        temporary.write_text("x")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert reason(failed.value) == f"{tmp_path / 'b'}: No space left on device"
+
+
+def test_what_is_no_refusal_of_the_system_is_told_as_it_is():
+    assert reason(ValueError("channels: none")) == "channels: none"
+    assert reason(OSError("no Ray at x")) == "no Ray at x"
 
 
 def test_what_is_renamed_is_on_the_disk(tmp_path, monkeypatch):
