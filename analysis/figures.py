@@ -156,7 +156,7 @@ def add_options(parser: Parser) -> None:
 
 def figure_file(text: str) -> Path:
     """A file name that ends in one of `FORMATS`."""
-    path = Path(text)
+    path = Path(text).expanduser()
     if path.suffix.lower()[1:] not in FORMATS:
         kinds = ", ".join(f".{kind}" for kind in FORMATS)
         raise argparse.ArgumentTypeError(f"expected a file that ends in {kinds}, got {text}")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from secnn.analysis.logs import chosen
 from secnn.analysis.page.document import page
-from secnn.commands import ELSEWHERE, Parser, answered
+from secnn.commands import ELSEWHERE, Parser, answered, folder
 from secnn.files import reason, write_text
 
 DESCRIPTION = (
     "A study on one page that opens without a network: writes OUT/analysis/report.html. Several "
     "studies side by side: writes analysis/comparison.html of the first."
 )
+PAGES = (".html", ".htm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,17 +29,18 @@ def parser() -> Parser:
     """The options."""
     top = Parser("report", description=DESCRIPTION)
     top.add_argument(
-        "out", nargs="*", type=Path, metavar="OUT", help="results folders (the newest under runs)"
+        "out", nargs="*", type=folder, metavar="OUT", help="results folders (the newest under runs)"
     )
     top.add_argument("--output", type=page_file, metavar="FILE", help="where to write the page")
     return top
 
 
 def page_file(text: str) -> Path:
-    """A path that ends in a name."""
-    if not Path(text).name:
-        raise argparse.ArgumentTypeError(f"expected a file to write, got {text!r}")
-    return Path(text)
+    """A file name that ends in `PAGES`."""
+    path = Path(text).expanduser()
+    if path.suffix.lower() not in PAGES:
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .html, got {text}")
+    return path
 
 
 def report(folders: Sequence[Path], output: Path | None) -> None:

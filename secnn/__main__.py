@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,11 @@ from secnn.commands import COMMANDS, Parser, unread
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit status."""
+    try:
+        os.getcwd()
+    except OSError as error:  # PyTorch's libraries would end the process.
+        print(f"error: current folder: {error.strerror}; cd to another one", file=sys.stderr)
+        return 2
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = 2 if given[:1] == ["plot"] else 1
     name = " ".join(given[:words])

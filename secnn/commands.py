@@ -141,10 +141,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {' '.join(message.splitlines())}; see {self.prog} --help\n")
 
 
+def folder(text: str) -> Path:
+    """For argparse: an empty name is a variable that nobody set, not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got an empty name")
+    return Path(os.path.expanduser(text))  # A shell leaves the ~ of --out=~/x alone.
+
+
 def add_folder(parser: Parser) -> None:
     """Give `parser` the argument OUT, in what is parsed `out`."""
     parser.add_argument(
-        "out", nargs="?", type=Path, metavar="OUT", help="results folder (the newest under runs)"
+        "out", nargs="?", type=folder, metavar="OUT", help="results folder (the newest under runs)"
     )
 
 

@@ -12,9 +12,15 @@ from pathlib import Path
 def reason(error: BaseException) -> str:
     """What `error` says in one line; of what the system refuses, the file and why: `best.pt: Is a
     directory`."""
+    text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+        text = f"{error.filename}: {error.strerror}"
+    return printable(" ".join(text.splitlines()))
+
+
+def printable(text: str) -> str:
+    r"""`text` without what moves a terminal's cursor or colours it: that becomes `\n`, `\x1b`."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 class FileError(ValueError):
@@ -29,14 +35,17 @@ def as_text(name: str) -> str:
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes `path`'s place if the body succeeds.
+    If `path` is a link, it stays one, and what it leads to is replaced.
 
     What was written is on the disk before the rename; if the body fails, `path` stays as it was
     and the temporary file is removed.
 
     Raises:
-        OSError: it cannot be written; `filename` is `path`.
+        OSError: it cannot be written, and `filename` is `path`; or it is a device or a pipe.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"{path}: expected a file, or a name for one, got a device or a pipe")
     with suppress(FileExistsError):  # No folder: writing says so.
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

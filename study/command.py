@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 from typing import Any
 
-from secnn.commands import Parser, not_negative, positive, whole
+from secnn.commands import Parser, folder, not_negative, positive, whole
 from secnn.data.dataset import DATASETS
 from secnn.growth.criterion import CRITERIA
 from secnn.growth.proposal import PROPOSALS
@@ -25,13 +23,6 @@ default and conv two to three hours, quick four minutes; the first lines of a st
 will take here.
 """
 SEEDS, COUNT = whole(1, 10**4), whole(1, 10**6)
-
-
-def folder(text: str) -> Path:
-    """For argparse: an empty name is a variable that nobody set, not the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a folder, got an empty name")
-    return Path(os.path.expanduser(text))  # A shell leaves the ~ of --out=~/x alone.
 
 
 def parser() -> Parser:

@@ -112,7 +112,8 @@ def start(asked: argparse.Namespace, study: dict, data: ImageData, out: Path) ->
         ValueError: more is asked for than there is, or `out` became another study's meanwhile.
         OSError: Ray does not start, or `out` cannot be written to.
     """
-    lock = out.with_name(f".{out.name}.lock")
+    real = out.resolve()  # Another name of the folder, a link, is locked with it.
+    lock = real.with_name(f".{real.name}.lock")
     if is_held(lock):  # Told before Ray starts; what decides is the lock itself.
         raise FenceError(
             f"{lock} is held by {holder(lock)}: another command is at this study; wait for it, or "

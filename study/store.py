@@ -113,13 +113,14 @@ def expect_folder(out: Path) -> None:
 
 
 def move_aside(out: Path) -> None:
-    """Rename `out`, if there is one, to a name that says when.
+    """Rename `out`, if there is one, to a name that says when; of a link, what it leads to.
 
     Raises:
         StoreError: it is no study's folder.
     """
     expect_folder(out)
     if out.exists():
+        out = out.resolve()
         aside = out.with_name(f"{out.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
         out.rename(aside)
         print(f"Old results: {aside}")

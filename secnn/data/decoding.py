@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,20 @@ CHANNELS = (1, 3, 4)
 Picture = bytes | str | Path | Image.Image | np.ndarray | torch.Tensor
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings: damaged notes beside a photograph do not change its pixels, and of
+    images that are too large to be meant, those with twice as many pixels are refused."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 def is_image(path: Path) -> bool:
     """Whether the file begins as an image of a known format does; damaged ones count."""
     try:
-        with Image.open(path, formats=FORMATS):
+        with quiet(), Image.open(path, formats=FORMATS):
             return True
     except UnidentifiedImageError:
         return False
@@ -189,11 +199,7 @@ class Stack:
             DataError: naming the place.
         """
         images = np.empty((count, 0, 0, 0), dtype=np.uint8)
-        with warnings.catch_warnings():
-            # That the notes beside a photograph are damaged does not change its pixels.
-            warnings.filterwarnings("ignore", message="(?i).*corrupt exif")
-            # Twice that many pixels are refused.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with quiet():
             for index, picture in enumerate(pictures):
                 try:
                     image = pixels(picture, self.resize)

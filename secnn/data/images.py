@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -13,9 +13,18 @@ import numpy as np
 import torch
 
 from secnn.data.objects import from_parts
-from secnn.data.splits import DataError, Reading, Splits, expect_sound, stratified_split
+from secnn.data.splits import (
+    DataError,
+    Reading,
+    Splits,
+    expect_sound,
+    joined,
+    stratified_split,
+    untrained,
+)
 from secnn.files import as_text
 
+HOLD_OUT = "use more images per class, a larger validation_fraction, or a validation split"
 VALIDATIONS = ("held-out", "file", "test")
 CHUNK = 2048  # images counted at once: in cache, counting is several times faster
 STD_FLOOR = 1 / 255  # one grey level: a constant channel must not be divided by zero
@@ -171,12 +180,11 @@ class ImageData:
             DataError: naming the argument, or the split and the image.
         """
         expect_arguments("held-out", validation_fraction, split_seed)
-        if isinstance(class_names, str) or not all(isinstance(n, str) for n in class_names or ()):
-            raise DataError(f"class_names={class_names!r}: expected a sequence of strings")
+        names = expected_names(class_names)
         parts = {"train": train, "test": test, "validation": validation}
         there = {split: part for split, part in parts.items() if part is not None}
         reading = Reading(label_column, image_column, resize)
-        splits = from_parts(there, reading, name, tuple(class_names or ()))
+        splits = from_parts(there, reading, name, names)
         splits = splits if flip is None else replace(splits, flip=flip)
         return divide(splits, "held-out", validation_fraction, split_seed)
 
@@ -204,14 +212,26 @@ def divide(
     elif validation == "file":
         raise DataError(f"validation='file': {splits.source} has no validation split")
     else:
-        kept, taken = stratified_split(train[1], validation_fraction, split_seed)
+        where = f" of {splits.source}, for the validation split,"
+        kept, taken = stratified_split(train[1], validation_fraction, split_seed, where, HOLD_OUT)
         train, held_out = ((train[0][rows], train[1][rows]) for rows in (kept, taken))
     name, source, *class_names = map(as_text, (splits.name, splits.source, *splits.class_names))
-    notice = splits.notice and as_text(splits.notice)
+    notice = joined(splits.notice, untrained(splits))
+    notice = notice and as_text(notice)
     return ImageData(
         name, source, tuple(class_names), splits.flip, validation, notice,
         *train, *held_out, *splits.test,
     )  # fmt: skip
+
+
+def expected_names(given: object) -> tuple[str, ...]:
+    """Class names as a tuple, which is empty for None; DataError if they are none."""
+    listed = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if given is None:
+        return ()
+    if listed is None or not all(isinstance(name, str) for name in listed):
+        raise DataError(f"class_names={given!r}: expected a sequence of strings")
+    return tuple(map(str, listed))
 
 
 def expect_arguments(validation: str, validation_fraction: float, split_seed: int) -> None:

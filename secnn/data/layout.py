@@ -58,12 +58,13 @@ def folders_in(folder: Path) -> list[str]:
 
 
 def files_under(folder: Path) -> list[Path]:
-    """All files in and under `folder` but litter, folder by folder; links are followed."""
+    """All files in and under `folder` but litter, folder by folder; links are followed, but not to
+    folders that `folder` or the link is in: these hold more than what is asked for."""
     found: dict[str, list[Path]] = {}
 
     def visit(place: Path, above: frozenset[str]) -> None:
         real = os.path.realpath(place)
-        if real in above:  # a link that leads back: what it leads to is read already
+        if real in above:
             return
         paths = list(content(place))
         found[str(place)] = [path for path in paths if not path.is_dir()]
@@ -71,7 +72,7 @@ def files_under(folder: Path) -> list[Path]:
             if path.is_dir():
                 visit(path, above | {real})
 
-    visit(folder, frozenset())
+    visit(folder, frozenset(map(str, folder.resolve().parents)))
     return [path for place in sorted(found) for path in found[place]]
 
 

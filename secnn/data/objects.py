@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import IterableDataset, Subset
 
 from secnn.data.assembly import assemble
 from secnn.data.columns import choose
-from secnn.data.decoding import Picture, pixels
+from secnn.data.decoding import Picture, pixels, quiet
 from secnn.data.labels import agreed
 from secnn.data.layout import SPLIT_OF
 from secnn.data.splits import DataError, Portion, Reading, Splits, described
@@ -36,8 +37,12 @@ def from_parts(
     Raises:
         DataError: naming the split and the image.
     """
-    first = parts["train"]
+    first = parts.get("train")
+    if first is None:
+        raise DataError(f"train: expected {SPLIT}, got None")
     kind = type(first).__name__ if _is_dataset(first) else "arrays"
+    if name is not None and not isinstance(name, str):
+        raise DataError(f"name={name!r}: expected a string")
     if not all(map(_is_hugging_face, parts.values())):
         reading.expect_no_columns(kind)
     portions = {split: _portion(part, split, reading) for split, part in parts.items()}
@@ -71,9 +76,9 @@ def parts_of(source: object) -> dict[str, Any]:
 
 
 def _is_dataset(part: object) -> bool:
-    arrays = (np.ndarray, torch.Tensor, tuple, list, str, bytes, Mapping)
+    others = (np.ndarray, torch.Tensor, tuple, list, str, bytes, Mapping, IterableDataset)
     return (
-        hasattr(part, "__getitem__") and hasattr(part, "__len__") and not isinstance(part, arrays)
+        hasattr(part, "__getitem__") and hasattr(part, "__len__") and not isinstance(part, others)
     )
 
 
@@ -157,21 +162,26 @@ def _plain(label: Any) -> Any:
 def _of_items(dataset: Any, split: str, reading: Reading) -> Portion:
     """The items of a map-style data set, each drawn once."""
     images, labels = [], []
-    for index in range(len(dataset)):
-        place = f"{split} image {index}"
-        try:
-            item = dataset[index]
-        except KeyError as error:  # a data frame, for one
-            raise DataError(f"{place}: {_kind(dataset)} has no item {error}") from error
-        if not _is_pair(item):
-            raise DataError(f"{place}: expected an item (image, label), got {_kind(item)}")
-        try:
-            # At once: floats would take four times the memory.
-            images.append(pixels(item[0], reading.resize))
-        except DataError as error:
-            raise DataError(f"{place}: {error}") from error
-        labels.append(_plain(item[1]))
+    with quiet():
+        for index in range(len(dataset)):
+            image, label = _item(dataset, index, f"{split} image {index}", reading)
+            images.append(image)
+            labels.append(label)
     return Portion(images, labels, lambda index: f"{split} image {index}")
+
+
+def _item(dataset: Any, index: int, place: str, reading: Reading) -> tuple[np.ndarray, Any]:
+    try:
+        item = dataset[index]
+    except KeyError as error:  # a data frame, for one
+        raise DataError(f"{place}: {_kind(dataset)} has no item {error}") from error
+    if not _is_pair(item):
+        raise DataError(f"{place}: expected an item (image, label), got {_kind(item)}")
+    try:
+        # At once: floats would take four times the memory.
+        return pixels(item[0], reading.resize), _plain(item[1])
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def _of_columns(dataset: Any, split: str, reading: Reading) -> Portion:
@@ -204,8 +214,10 @@ def _class_names(part: Any, reading: Reading) -> tuple[str, ...] | None:
     if _is_hugging_face(part):
         label = _columns(part, reading)[1]
         return tuple(getattr(part.features[label], "names", None) or ()) or None
-    while not hasattr(part, "classes") and hasattr(part, "dataset"):  # a subset of another one
+    while isinstance(part, Subset):
         part = part.dataset
+    if getattr(part, "target_transform", None) is not None:  # Labels are others than `classes`.
+        return None
     names = getattr(part, "classes", None)
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return None

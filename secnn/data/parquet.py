@@ -84,14 +84,27 @@ def _read_shard(path: Path, reading: Reading) -> _Shard | None:
                 return None
             image, label = _columns(path, schema, reading)
             is_struct = pa.types.is_struct(schema.field(image).type)
-            table = file.read(columns=[f"{image}.bytes" if is_struct else image, label])
+            table = file.read(columns=[image, label])
     except DataError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({first_line(error)})") from error
-    encoded = pc.struct_field(table[image], "bytes") if is_struct else table[image]
+    encoded = _bytes_of(path, table[image]) if is_struct else table[image]
     # By way of a list: pyarrow's own conversion would import pandas.
     return _Shard(path, encoded, table[label].to_pylist(), _stored_names(path, schema, label))
+
+
+def _bytes_of(path: Path, images: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The field `bytes`; DataError if a row has only the path of a file."""
+    encoded = pc.struct_field(images, "bytes")
+    if encoded.null_count and images.type.get_field_index("path") >= 0:
+        elsewhere = pc.and_(pc.is_null(encoded), pc.is_valid(pc.struct_field(images, "path")))
+        if (row := pc.index(elsewhere, True).as_py()) >= 0:
+            raise DataError(
+                f"{path}, row {row}: the image is missing, there is only the path of its file; "
+                "write its bytes into the column, as push_to_hub of Hugging Face's datasets does"
+            )
+    return encoded
 
 
 def _columns(path: Path, schema: pa.Schema, reading: Reading) -> tuple[str, str]:

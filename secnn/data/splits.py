@@ -105,10 +105,22 @@ def expect_sound(splits: Splits) -> None:
                 f"{described(labels)}"
             )
         low, high = labels.min().item(), labels.max().item()
+        if name == "train" and low == high:
+            raise DataError(
+                f"{where}: all {len(labels)} images are of one class (label {low}): 2 are needed"
+            )
         if low < 0 or high >= len(splits.class_names):
             raise DataError(
                 f"{where}: labels are {low}..{high}, expected 0..{len(splits.class_names) - 1}"
             )
+
+
+def untrained(splits: Splits) -> str | None:
+    """`2 classes have no training images: a, b.`; None if all have."""
+    there = set(splits.train[1].unique().tolist())
+    names = [name for label, name in enumerate(splits.class_names) if label not in there]
+    count = "1 class has" if len(names) == 1 else f"{len(names)} classes have"
+    return f"{count} no training images: {listed(names)}." if names else None
 
 
 def has_sides(sides: Iterable[int]) -> bool:

@@ -45,8 +45,13 @@ def predict(network: SECNN, images: Tensor) -> Tensor:
             "one that does not know its data; normalise the images and call it instead"
         )
     shape = (network.spec.input_channels, *network.spec.image_size)
+    expected = f"torch.uint8 (N, {', '.join(map(str, shape))}) in 0..255"
+    if not isinstance(images, Tensor):
+        kind = type(images).__name__
+        raise ValueError(f"images: expected {expected}, got {kind}; torch.from_numpy makes tensors")
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != shape:
-        expected = f"torch.uint8 (N, {', '.join(map(str, shape))})"
-        raise ValueError(f"images: expected {expected}, got {images.dtype} {tuple(images.shape)}")
+        floats = "; of floats in 0..1: (255 * images).round().byte()" * images.is_floating_point()
+        got = f"{images.dtype} {tuple(images.shape)}"
+        raise ValueError(f"images: expected {expected}, got {got}{floats}")
     device = next(network.parameters()).device
     return torch.cat(logits_of(network, images.to(device), network.data)).softmax(1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from secnn.growth.candidates import PENALTIES, SCORERS
@@ -62,11 +64,8 @@ class TrialConfig(GrowthSettings, Recipe):
     targets: tuple[float, ...] = (60, 65, 70, 75, 80, 85, 90)
 
     def __post_init__(self) -> None:
-        for name in ("expansions", "channel_steps", "channels", "layers", "targets", "own"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("image_mean", "image_std"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for field in dataclasses.fields(self):
+            self._expect_type(field.name, *str(field.type).split(" | "))
         for name, known in _CHOICES.items():
             _expect(name, getattr(self, name) in known, f"one of {', '.join(known)}", self)
         known = ", ".join(EXPANSIONS)
@@ -79,6 +78,19 @@ class TrialConfig(GrowthSettings, Recipe):
         fits = len(self.layers) <= len(self.channels) and max(self.layers) <= self.capacity
         expected = f"at most {len(self.channels)} blocks of at most {self.capacity} layers"
         _expect("layers", fits, expected, self)
+
+    def _expect_type(self, name: str, kind: str, *none: str) -> None:
+        value = getattr(self, name)
+        if value is None and none:
+            return
+        if kind.startswith("tuple"):
+            listed = isinstance(value, Iterable) and not isinstance(value, str)
+            _expect(name, listed, "a sequence", self)
+            value = tuple(value)
+        if kind in _TYPES:
+            expected, holds = _TYPES[kind]
+            _expect(name, holds(value), expected, self)
+        object.__setattr__(self, name, _plain(value))
 
     def _check_own(self) -> None:
         taken = {field.name for field in dataclasses.fields(self)}
@@ -133,6 +145,26 @@ _CHOICES: dict[str, Collection[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's whole numbers are none to JSON."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
+    "float": ("a finite number", _is_finite),
+    "str": ("a string", lambda v: isinstance(v, str)),
+    "tuple[float, ...]": ("finite numbers", lambda v: all(map(_is_finite, v))),
+}
+"""Type of a field → what is expected, and whether a value is that."""
 
 
 def _are_counts(entries: Sequence[object]) -> bool:

@@ -1,6 +1,8 @@
 """From one picture to uint8 C×H×W: the same pixels whatever they come in."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from pictures import (
     write_parquet,
 )
 from PIL import Image
+from torch.utils.data import ConcatDataset
 
 from secnn.data import DataError, load_dataset
 from secnn.data.decoding import Stack, pixels
@@ -156,6 +159,23 @@ def test_a_large_photograph_warns_of_nothing(tmp_path):
     encoded = [large.getvalue(), *blobs(9)]
     file = write_parquet(tmp_path / "large.parquet", encoded, alternating(10))
     assert load_dataset(file, resize=8).image_shape == (3, 8, 8)
+
+
+def test_damaged_notes_beside_the_pixels_warn_of_nothing(class_folders, tmp_path):
+    """Pillow warns of an animation of no pictures, for one."""
+    png = encode(pictures(1)[0])
+    chunk = b"acTL" + bytes(8)
+    noted = b"".join(
+        (png[:33], struct.pack(">I", 8), chunk, zlib.crc32(chunk).to_bytes(4), png[33:])
+    )
+    with pytest.warns(UserWarning, match="Invalid APNG"):
+        assert np.array_equal(pixels(noted), pixels(png))
+    file = write_parquet(tmp_path / "noted.parquet", [noted, *blobs(9)], alternating(10))
+    assert len(load_dataset(file).train_images)
+    (class_folders / "train" / "ant" / "noted").write_bytes(noted)  # Without a suffix it is opened.
+    assert len(load_dataset(class_folders, resize=8).train_images)
+    items = [(noted, 0), *((blob, i % 2) for i, blob in enumerate(blobs(9)))]
+    assert len(load_dataset(ConcatDataset([items])).train_images)
 
 
 def test_images_of_several_sizes_are_refused_unless_resized(tmp_path):

@@ -148,6 +148,15 @@ def test_a_link_to_nothing_is_named_and_one_that_leads_back_is_not_followed(clas
     assert refusal(class_folders).startswith(f"{link}: cannot be read (No such file")
 
 
+def test_a_link_to_a_folder_that_holds_other_classes_too_is_not_followed(class_folders):
+    expected = load_dataset(class_folders).fingerprint
+    for up in (class_folders, class_folders / "train", class_folders.parent):
+        link = class_folders / "train" / "ant" / "up"
+        link.symlink_to(up)
+        assert load_dataset(class_folders).fingerprint == expected
+        link.unlink()
+
+
 def test_names_that_are_not_utf8_become_text(tmp_path):
     """What tells of them, JSON and Parquet, is UTF-8."""
     folder = tmp_path / os.fsdecode(b"pets\xfe")

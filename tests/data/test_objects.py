@@ -135,7 +135,31 @@ def test_from_splits_takes_names_and_what_they_say_of_mirroring(written):
     assert ImageData.from_splits(parts["train"], resize=8).image_shape == (3, 8, 8)
 
 
-@pytest.mark.parametrize("class_names", ["ab", (1, 2)])
+@pytest.mark.parametrize(
+    "names", [lambda: (name for name in ("cat", "dog")), lambda: np.array(["cat", "dog"])]
+)
+def test_class_names_are_any_sequence_of_strings(names):
+    data = ImageData.from_splits(arrays()["train"], class_names=names())
+    assert data.class_names == ("cat", "dog")
+    assert {type(name) for name in data.class_names} == {str}
+
+
+def test_arguments_of_another_kind_are_named():
+    with pytest.raises(DataError, match=r"train: expected a pair .*, got None"):
+        ImageData.from_splits(None)
+    with pytest.raises(DataError, match="name=3: expected a string"):
+        ImageData.from_splits(arrays()["train"], name=3)
+
+
+def test_a_class_without_training_images_is_told():
+    train = IMAGES["train"], np.array(LABELS["train"]) * 2
+    data = ImageData.from_splits(train, class_names=("cat", "cow", "dog", "eel"))
+    assert data.notice == "2 classes have no training images: cow, eel."
+    with pytest.raises(DataError, match=r"train split: all .* images are of one class"):
+        ImageData.from_splits((IMAGES["train"], np.ones_like(train[1])), class_names=("a", "b"))
+
+
+@pytest.mark.parametrize("class_names", ["ab", (1, 2), 3])
 def test_class_names_are_strings(class_names):
     with pytest.raises(DataError, match=r"class_names=.*: expected a sequence of strings"):
         ImageData.from_splits(arrays()["train"], class_names=class_names)
@@ -167,6 +191,21 @@ def test_subsets_keep_the_names_of_classes_and_tensors_have_none():
     assert data.class_names == ("0", "1") and data.name == "tensordataset"
 
 
+def test_names_of_classes_are_not_taken_for_labels_that_something_changed():
+    coarse = Pets("train", label=lambda label: 1 - label)
+    coarse.target_transform = coarse.label
+    assert load_dataset(coarse).class_names == ("0", "1")
+
+    class Wrapped(Pets):
+        classes = None
+
+        def __init__(self, split: str):
+            super().__init__(split)
+            self.dataset = Pets(split)
+
+    assert load_dataset(Wrapped("train")).class_names == ("0", "1")
+
+
 def test_torchvisions_names_of_digits_are_digits():
     digits = Pets("train")
     digits.classes = ["0 - zero", "1 - one"]
@@ -190,6 +229,11 @@ class Stream(IterableDataset):
         return iter([])
 
 
+class LongStream(Stream):
+    def __len__(self) -> int:
+        return 20
+
+
 @pytest.mark.parametrize(
     "source, reason",
     [
@@ -207,6 +251,7 @@ class Stream(IterableDataset):
         ({"train": 1, "test": 2, "val": 3, "dev": 4}, "leave 'dev' out"),
         ({"train": 1, "test": Pets("test")}, "train split: expected a pair"),
         (Stream(), "got Stream"),
+        (LongStream(), "got LongStream"),
         (Pets("train", form=np.float64), "train image 0: expected an image of floats in 0..1"),
         (Pets("train", label=float), "train image 0: the label is of type float, expected an int"),
         (Pets("train", label=lambda label: label - 1), "train image 0: label -1 is outside"),

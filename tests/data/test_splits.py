@@ -59,7 +59,8 @@ def test_too_few_images_for_a_test_split_are_answered_with_what_can_be_done():
     assert "more images per class, or give a test split of your own" in said
     assert "larger fraction" not in said
     held_out = {"train": (images, [0, 1, 2, 3]), "test": (images, [0, 1, 2, 3])}
-    assert "larger fraction" in refusal(held_out)
+    assert "for the validation split, takes none" in refusal(held_out)
+    assert "a larger validation_fraction, or a validation split" in refusal(held_out)
 
 
 def test_bad_arguments_are_named(folder):

@@ -88,8 +88,15 @@ def test_a_network_that_fails_keeps_its_mode(trained, digits):
 def test_what_cannot_be_predicted_is_refused(trained, digits):
     network = load_within(trained[0])
     assert predict(network, digits.test_images[:0]).shape == (0, 10)
-    with pytest.raises(ValueError, match=r"^images: expected torch.uint8 \(N, 1, 32, 32\), got"):
+    with pytest.raises(
+        ValueError, match=r"^images: expected torch.uint8 \(N, 1, 32, 32\) in 0..255"
+    ):
         predict(network, digits.test_images.float())
+    with pytest.raises(ValueError, match=r"got torch.float32 .*; of floats in 0..1: "):
+        predict(network, digits.test_images / 255)
+    for images in (digits.test_images.numpy(), [1, 2], None):
+        with pytest.raises(ValueError, match=r"^images: .*; torch.from_numpy makes tensors$"):
+            predict(network, images)
     with pytest.raises(ValueError, match=r"^images: .*got torch.uint8 \(5, 1, 16, 16\)"):
         predict(network, digits.test_images[:5, :, :16, :16])
     with pytest.raises(ValueError, match=r"^network: expected one of a trial, or that"):

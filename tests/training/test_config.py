@@ -5,6 +5,7 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 
 from secnn.growth.criterion import CRITERIA
@@ -144,6 +145,28 @@ def test_a_preset_for_few_images_asks_for_no_more_than_before(make_data):
     large = dataclasses.replace(own, batch_size=512, score_samples=512, epochs=300, shift=4)
     small = Preset("mine", large, (), ()).for_data(make_data()).reference
     assert (small.batch_size, small.score_samples, small.epochs, small.shift) == (128, 256, 90, 2)
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        *((name, 2.0, "a whole number") for name in ("epochs", "batch_size", "shift", "seed")),
+        *(("score_samples", 8.5, "a whole number"), ("max_parameters", 9e4, "a whole number")),
+        *(("tau", "2", "a finite number"), ("lam", None, "a finite number")),
+        *((name, math.inf, "a finite number") for name in ("l1", "weight_decay", "tau", "fall")),
+        *(("image_mean", (math.nan,), "finite numbers"), ("targets", (math.nan,), "finite")),
+        *(("epochs", True, "a whole number"), ("cell", ["conv"], "a string")),
+        *(("channels", 16, "a sequence"), ("expansions", "AddLayer", "a sequence")),
+    ],
+)
+def test_values_of_another_type_are_named(name, value, expected):
+    with pytest.raises(ValueError, match=f"^{name}: expected {expected}"):
+        TrialConfig(**{name: value})
+
+
+def test_numpys_numbers_are_numbers():
+    config = TrialConfig(seed=np.int64(3), tau=np.float64(1.5), channels=np.array([8, 8]))
+    assert json.loads(json.dumps(config.to_dict()))["seed"] == 3
 
 
 @pytest.mark.parametrize("layers", [(), (0,), (1, 1, 1, 1), (11,)])
