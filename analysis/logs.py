@@ -228,6 +228,8 @@ def _trial(
 def _why_nothing(folder: Path, trials: list[Trial]) -> str:
     """Why no epoch is logged: failed trials, and the first one's reason, or that it is early."""
     failed = [reason for t in trials if (reason := forms.failure(folder, t.key)) is not None]
+    if not failed and any((folder / "trials" / t.key / "DONE").exists() for t in trials):
+        return "its logs are gone; repeat the study's command, which writes them anew"
     if not failed:
         return "no epoch is logged yet; wait for the first one or name another study"
     return f"{len(failed)} of {len(trials)} trials failed before an epoch was logged: {failed[0]}"

@@ -26,6 +26,7 @@ from secnn.training.trial import Trial
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LOGS = ("epochs", "expansions", "trials")
 NO_ROOM = "the disk (or a quota) is full, free some and repeat the command to go on"
 
 RESTORE = "restore it, or choose another --out"
@@ -225,8 +226,9 @@ class TrialStore:
 
     @property
     def done(self) -> bool:
-        """Whether the trial is finished and on disk."""
-        return (self.folder / "DONE").exists()
+        """Whether the trial is finished, and its logs are there: they can be written anew."""
+        logs = (self._log_file(kind) for kind in LOGS)
+        return (self.folder / "DONE").exists() and all(path.exists() for path in logs)
 
     @property
     def failure(self) -> str | None:
@@ -285,7 +287,10 @@ class TrialStore:
         self._log("expansions", record.table(trial.considered, ExpansionRecord, self.identity))
 
     def _log(self, kind: str, rows: pa.Table) -> None:
-        record.write(self.out / "logs" / kind / f"{self.key}.parquet", rows)
+        record.write(self._log_file(kind), rows)
+
+    def _log_file(self, kind: str) -> Path:
+        return self.out / "logs" / kind / f"{self.key}.parquet"
 
 
 def _flat(value: object) -> object:

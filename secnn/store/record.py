@@ -178,9 +178,12 @@ def read(path: str | Path, record: type) -> pa.Table:
             return _typed(file.read(), record)
     except FileNotFoundError:
         raise
+    except PermissionError:
+        raise FileError(f"{path} cannot be read: permission denied") from None
     except Exception as error:  # Arrow raises a dozen kinds for files that it cannot read.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise FileError(f"{path} cannot be read: {reason}; remove it to leave it out") from None
+        advice = "remove it to leave it out; the study's command writes it anew"
+        raise FileError(f"{path} cannot be read: {reason}; {advice}") from None
 
 
 def _typed(found: pa.Table, record: type) -> pa.Table:

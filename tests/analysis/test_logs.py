@@ -155,6 +155,14 @@ BAD_EPOCHS = {
 }
 
 
+def test_a_finished_study_without_logs_tells_how_to_have_them_again(tmp_path: Path):
+    (key,) = write_study(tmp_path, [config()])
+    (tmp_path / "trials" / key).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "trials" / key / "DONE").write_text("")
+    with pytest.raises(StudyError, match=r"its logs are gone; repeat the study's command, which"):
+        read_study(tmp_path)
+
+
 @pytest.mark.parametrize("said", BAD_EPOCHS)
 def test_a_log_that_is_not_of_its_schema_is_named_and_may_be_removed(said, tmp_path: Path):
     first, second = write_study(tmp_path, [config(seed=s) for s in (0, 1)])
@@ -163,7 +171,9 @@ def test_a_log_that_is_not_of_its_schema_is_named_and_may_be_removed(said, tmp_p
     with pytest.raises(FileError, match=f"{log} cannot be read: .*{said}") as error:
         read_study(tmp_path)
     assert "\n" not in str(error.value)
-    assert str(error.value).endswith("; remove it to leave it out")
+    assert str(error.value).endswith(
+        "; remove it to leave it out; the study's command writes it anew"
+    )
     log.unlink()
     assert [t.state for t in read_study(tmp_path).trials] == [f"epoch 3/{PLANNED}", "not started"]
 

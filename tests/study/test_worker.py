@@ -29,3 +29,18 @@ def test_quick_epochs_are_stored_now_and_then_and_the_last_one_always(
     again = Trial(CONFIG, data, "cpu")
     store.resume(again)
     assert [r.epoch for r in again.records] == [1, 2, 3]
+
+
+def test_a_lost_log_of_a_finished_trial_is_written_anew(first, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker.tune, "report", lambda row: pytest.fail("nothing is left to train"))
+    data, store = first(load_dataset("digits"), 300), TrialStore(tmp_path, "key", {})
+    with monkeypatch.context() as training:
+        training.setattr(worker.tune, "report", lambda row: None)
+        worker.run_fenced(CONFIG, data.arrays(), store)
+    kept = {path: path.read_bytes() for path in tmp_path.glob("logs/*/key.parquet")}
+    assert store.done and len(kept) == 3
+    for path, content in kept.items():
+        path.unlink()
+        assert not store.done
+        worker.run_fenced(CONFIG, data.arrays(), store)
+        assert store.done and path.read_bytes() == content
