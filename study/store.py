@@ -245,15 +245,16 @@ class TrialStore:
         write_text(self.folder / "config.json", json.dumps(trial.config.to_dict(), indent=2) + "\n")
         if self.last.exists():
             self._restore(trial)
+            if not (best := self.ladder.file("best")).exists():
+                raise StoreError(f"{best} is gone; delete {self.folder} to start the trial anew")
             self._write_logs(trial)
 
     def _restore(self, trial: Trial) -> None:
         try:
             trial.restore(checkpoint.read(self.last))
         except Exception as error:  # What a foreign file holds can fail anywhere.
-            raise StoreError(
-                f"{self.last} cannot be continued from ({error}); delete it to start the trial anew"
-            ) from None
+            why = f"{self.last} cannot be continued from ({told(error)})"
+            raise StoreError(f"{why}; delete it to start the trial anew") from None
 
     def save(self, trial: Trial) -> None:
         """Write the checkpoint, then the logs."""
