@@ -1,6 +1,7 @@
 """The front door, and how commands are called."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -110,6 +111,19 @@ def test_bad_input_gives_one_line_and_status_2(arguments, named, capsys):
     assert named in shown.err
     assert "--help" in shown.err
     assert not shown.out
+
+
+@pytest.mark.parametrize("arguments", [("run", "--dry-run"), ("table",), ("--version",)])
+def test_a_folder_that_is_gone_is_no_place_to_start(arguments, tmp_path):
+    gone = f"mkdir gone && cd gone && rmdir ../gone && exec '{sys.executable}' -m secnn"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        ["bash", "-c", f"{gone} {shlex.join(arguments)}"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    said = run.stderr.splitlines()
+    assert run.returncode == 2
+    assert said == ["error: current folder: No such file or directory; cd to another one"]
 
 
 def test_what_is_parsed_knows_its_line():

@@ -106,14 +106,6 @@ def test_targets_are_percentages(finished: Path, target: str, capsys: pytest.Cap
     assert f"above 0 and at most 100, got {target}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "/"])
-def test_a_page_needs_a_name(finished: Path, name: str, capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as stopped:
-        report.main([str(finished), "--output", name])
-    assert stopped.value.code == 2
-    assert f"--output: expected a file to write, got {name!r}" in capsys.readouterr().err
-
-
 def test_a_study_without_a_sweep_has_no_sweep_to_plot(tmp_path: Path, capsys):
     for key in write_study(tmp_path, [config(seed=s) for s in range(2)]):
         write_trial(tmp_path, key, draw_epochs(3, 0))
@@ -188,6 +180,14 @@ def test_a_study_where_nothing_can_be_written(finished: Path, script: str, capsy
         assert "| highest validation accuracy (%) |" in told.out
     else:
         assert told.err.endswith("; write it elsewhere with --output\n")
+
+
+@pytest.mark.parametrize("text", ["page", "page.png", "-", "/", ""])
+def test_a_page_is_an_html_file(finished: Path, text: str, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        report.main([str(finished), f"--output={text}"])
+    assert stopped.value.code == 2
+    assert f"expected a file that ends in .html, got {text}" in capsys.readouterr().err
 
 
 def test_neither_torch_nor_ray_is_imported():

@@ -81,6 +81,23 @@ def test_what_cannot_be_written_is_told_by_its_own_name(tmp_path):
     assert reason(failed.value) == f"{tmp_path / 'b'}: No space left on device"
 
 
+def test_a_link_stays_one_and_a_pipe_is_refused(tmp_path):
+    link, file = tmp_path / "link", tmp_path / "there" / "file"
+    link.symlink_to(file)
+    for text in ("new", "newer"):
+        write_text(link, text)
+        assert link.is_symlink() and file.read_text() == text
+    assert everything_in(file.parent) == ["file"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"pipe: expected a file, or a name for one, got a device"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_reason_is_one_line_that_changes_no_terminal():
+    assert reason(ValueError("a\nb\x1b[31m\tc ü花")) == r"a b\x1b[31m\tc ü花"
+
+
 def test_what_is_no_refusal_of_the_system_is_told_as_it_is():
     assert reason(ValueError("channels: none")) == "channels: none"
     assert reason(OSError("no Ray at x")) == "no Ray at x"

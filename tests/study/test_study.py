@@ -161,10 +161,13 @@ def test_the_line_that_exports_names_what_load_within_loads(study, capsys, budge
     assert all(name == same and torch.equal(a, b) for (name, a), (same, b) in pairs)
 
 
-def test_a_second_study_in_the_same_folder_waits_for_the_first(study, capsys):
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_second_study_in_the_same_folder_waits_for_the_first(study, linked, tmp_path, capsys):
     out, arguments, _ = study
+    (tmp_path / "link").symlink_to(out)
+    name = tmp_path / "link" if linked else out
     with Fence(out.with_name(f".{out.name}.lock")):
-        assert main([*map(str, arguments)]) == 2
+        assert main([*map(str, arguments[:-1]), str(name)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -254,8 +257,10 @@ def test_a_study_goes_on_with_more_trials_and_fresh_moves_the_old_ones_aside(tmp
     more = logs(out)
     assert old.items() < more.items()
 
-    run = command("study/run.py", *arguments, "--out", out, "--fresh")
+    (tmp_path / "link").symlink_to(out)
+    run = command("study/run.py", *arguments, "--out", tmp_path / "link", "--fresh")
     assert run.returncode == 0
+    assert (tmp_path / "link").is_symlink()
     (aside,) = tmp_path.glob("out.before-*")
     assert logs(aside) == more
     assert logs(out) == old
