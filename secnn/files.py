@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unicodedata import category
 
 
 def reason(error: BaseException) -> str:
@@ -19,8 +20,9 @@ def reason(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    r"""`text` without what moves a terminal's cursor or colours it: that becomes `\n`, `\x1b`."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    r"""`text` without what ends a line, moves a cursor, or UTF-8 cannot hold: that becomes
+    `\n`, `\x1b`, `\udcff`."""
+    return "".join(repr(c)[1:-1] if category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
 
 
 class FileError(ValueError):

@@ -116,7 +116,8 @@ def expect_room_to_grow(config: TrialConfig, data: ImageData) -> None:
         if most is not None and most < there:
             raise ValueError(
                 f"{option(name)}: expected at least {there}, the count of the network that trials "
-                f"start with, got {most}; raise it, or start with fewer --set channels"
+                f"start with, got {most}; raise it, start with fewer --set channels, or make the "
+                "images smaller with --resize"
             )
     if grows(config) and not can_grow(network, config, []):
         raise ValueError(_nothing_fits(config, network))

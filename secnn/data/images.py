@@ -22,7 +22,7 @@ from secnn.data.splits import (
     stratified_split,
     untrained,
 )
-from secnn.files import as_text
+from secnn.files import printable
 
 HOLD_OUT = "use more images per class, a larger validation_fraction, or a validation split"
 VALIDATIONS = ("held-out", "file", "test")
@@ -215,9 +215,9 @@ def divide(
         where = f" of {splits.source}, for the validation split,"
         kept, taken = stratified_split(train[1], validation_fraction, split_seed, where, HOLD_OUT)
         train, held_out = ((train[0][rows], train[1][rows]) for rows in (kept, taken))
-    name, source, *class_names = map(as_text, (splits.name, splits.source, *splits.class_names))
+    name, source, *class_names = map(printable, (splits.name, splits.source, *splits.class_names))
     notice = joined(splits.notice, untrained(splits))
-    notice = notice and as_text(notice)
+    notice = notice and printable(notice)
     return ImageData(
         name, source, tuple(class_names), splits.flip, validation, notice,
         *train, *held_out, *splits.test,

@@ -157,6 +157,14 @@ def test_a_link_to_a_folder_that_holds_other_classes_too_is_not_followed(class_f
         link.unlink()
 
 
+def test_names_that_end_lines_or_colour_terminals_become_text(tmp_path):
+    folder = tmp_path / "my\npets"
+    write_classes(folder, "train", "test", classes=("a\nb", "\x1b[31mred"))
+    data = load_dataset(folder)
+    assert data.class_names == (r"\x1b[31mred", r"a\nb")
+    assert data.name == r"my\npets" and "\n" not in data.source
+
+
 def test_names_that_are_not_utf8_become_text(tmp_path):
     """What tells of them, JSON and Parquet, is UTF-8."""
     folder = tmp_path / os.fsdecode(b"pets\xfe")

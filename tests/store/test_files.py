@@ -95,7 +95,7 @@ def test_a_link_stays_one_and_a_pipe_is_refused(tmp_path):
 
 
 def test_a_reason_is_one_line_that_changes_no_terminal():
-    assert reason(ValueError("a\nb\x1b[31m\tc ü花")) == r"a b\x1b[31m\tc ü花"
+    assert reason(ValueError("a\nb\x1b[31m\tc ü花\u3000")) == "a b\\x1b[31m\\tc ü花\u3000"
 
 
 def test_what_is_no_refusal_of_the_system_is_told_as_it_is():
