@@ -222,7 +222,8 @@ def _trial(
     setting = Setting(retrained["setting"], None, None) if retrained else _setting(key, config)
     seed, planned = config["seed"], config["epochs"]
     accuracy = float(tested.iloc[0]) if len(tested) else None
-    return Trial(key, setting, seed, planned, epochs, len(end) > 0, accuracy)
+    finished = len(end) > 0 and len(epochs) > 0
+    return Trial(key, setting, seed, planned, epochs, finished, accuracy)
 
 
 def _why_nothing(folder: Path, trials: list[Trial]) -> str:

@@ -27,10 +27,10 @@ from secnn.commands import Parser
 from secnn.files import write_text
 
 NOTE = (
-    "A size stands for the network that the trial keeps of it: that of the size's best epoch. sd: "
-    "sample standard deviation over seeds. k of n: k of n trials have the value. Where some did "
-    "not reach a target, the median is that of Kaplan and Meier, which counts them as needing more "
-    "than their largest network."
+    "A size stands for the network that the trial keeps of it: that of the size's best epoch; a "
+    "rung that is not over does not count. sd: sample standard deviation over seeds. k of n: k of "
+    "n trials have the value. Where some did not reach a target, the median is that of Kaplan and "
+    "Meier, which counts them as needing more than their largest network."
 )
 PAPER_NOTE = (
     "Paper: arXiv:2401.05686, 5 trials on CIFAR-10, where validation is the test set; mean "

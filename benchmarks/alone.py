@@ -6,8 +6,8 @@
 OUT is a study. `run` trains, one after the other, the network of each rung of its reference trials
 (or of `--sizes` alone) from scratch with the same recipe, in one rung, for as many epochs as come
 to the multiply-adds that the trial had spent by that rung's end; it goes on where it was stopped.
-`judge` prints both accuracies of each size, and what the ladder cost against all sizes alone; rows
-stay in alone.csv beside this file.
+`judge` prints both accuracies of each size, of its best epoch, and what the ladder cost against
+all sizes alone; rows stay in alone.csv beside this file.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def gather(out: Path, seeds: list[int]) -> pd.DataFrame:
         for _, rung in rungs(trial).iterrows():
             files = there(out, trial.key, rung["parameters"])
             if files.done:
-                last = read_log(files.out, "epochs", files.key).iloc[-1]
+                epochs = read_log(files.out, "epochs", files.key)
                 row = {"study": out.name, "seed": trial.seed}
                 row |= dict(rung[["parameters", "flops", "epoch", "spent"]])
                 row |= {"grown": rung["val_accuracy"]}
-                row |= {"epochs": last["epoch"], "alone": last["val_accuracy"]}
+                row |= {"epochs": len(epochs), "alone": epochs["val_accuracy"].max()}
                 known.append(pd.DataFrame([row]))
     if not known:
         sys.exit(f"no size of {out} was trained alone yet: alone.py run {out} DATASET")

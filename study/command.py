@@ -133,7 +133,8 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         "--validation",
         choices=("held-out", "test"),
         default="held-out",
-        help="held-out: 10%% of the training set; test: the test set, the paper's protocol",
+        help="held-out: the data's own split, else 10%% of the training set; test: the test set, "
+        "the paper's protocol",
     )
     group.add_argument(
         "--no-flip",

@@ -155,6 +155,16 @@ BAD_EPOCHS = {
 }
 
 
+def test_a_finished_trial_that_lost_its_epochs_counts_as_not_started(tmp_path: Path):
+    """It is not one that reached nothing."""
+    first, second = write_study(tmp_path, [config(seed=s) for s in (0, 1)])
+    for key in (first, second):
+        write_trial(tmp_path, key, EPOCHS, test_accuracy=50.0)
+    assert [t.finished for t in read_study(tmp_path).trials] == [True, True]
+    (tmp_path / "logs" / "epochs" / f"{second}.parquet").unlink()
+    assert [t.finished for t in read_study(tmp_path).trials] == [True, False]
+
+
 def test_a_finished_study_without_logs_tells_how_to_have_them_again(tmp_path: Path):
     (key,) = write_study(tmp_path, [config()])
     (tmp_path / "trials" / key).mkdir(parents=True, exist_ok=True)
