@@ -175,7 +175,7 @@ def test_the_script_prints_every_pair_and_writes_the_figure(tmp_path: Path, caps
     assert [" ".join(r[:-5]) for r in rows] == [" ".join(pair) for pair in pairs]
     assert rows[0][-5:] == ["12", *["+1.00"] * 4]
     assert "pooled: all expansions at once, confounded with training progress" in printed
-    assert "off by orders of magnitude unless --fisher is exact" in printed
+    assert "off by orders of magnitude, with --fisher exact by about ten times" in printed
     written = {path.name for path in (tmp_path / "analysis").iterdir()}
     assert written == {"calibration.png", "calibration.svg", "calibration.pdf"}
 

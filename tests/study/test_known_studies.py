@@ -5,11 +5,12 @@ import json
 import pytest
 
 from secnn import load_dataset
+from secnn.files import write_text
 from secnn.study import tuning
 from secnn.study.command import parser
 from secnn.study.describe import describe
 from secnn.study.run import main
-from secnn.study.store import StoreError, open_study, read_study
+from secnn.study.store import LOGS, StoreError, open_study, read_study
 
 
 def test_the_same_folder_for_another_study_is_refused(tmp_path, capsys):
@@ -78,8 +79,8 @@ def test_a_dry_run_tells_what_is_done_and_what_would_be_refused(tmp_path, capsys
     out = tmp_path / "out"
     options = stored(out, "--num-samples", "2", "--tau", "--lam")
     first, second = read_study(out)["trials"]
-    (out / "trials" / first).mkdir(parents=True)
-    (out / "trials" / first / "DONE").touch()
+    for name in (f"trials/{first}/DONE", *(f"logs/{kind}/{first}.parquet" for kind in LOGS)):
+        write_text(out / name, "")
     before = (out / "study.json").read_bytes()
     options = [*options[: options.index("--num-samples")], "--tau", "--lam"]
     assert main([*options, "--dry-run", "--num-samples", "3"]) == 0
