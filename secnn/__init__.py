@@ -16,15 +16,9 @@ The public names are imported at first use, so that reading records needs no PyT
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
-
-_CHECKOUT = Path(__file__).resolve().parents[1]
-if (_CHECKOUT / "study" / "run.py").is_file():
-    # There `secnn.study` and `secnn.analysis` stand beside this folder; once installed, inside it.
-    __path__.append(str(_CHECKOUT))
 
 if TYPE_CHECKING:
     from secnn.data.batches import normalize
