@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from secnn.analysis.logs import Study, StudyError
-from secnn.commands import ELSEWHERE, Parser
-from secnn.files import reason, replacing
+from secnn.analysis.logs import Study
+from secnn.commands import Parser, writing
+from secnn.files import replacing
 
 FORMATS = ("png", "svg", "pdf")
 SIZES = {"column": 3.4, "page": 7.0}
@@ -236,7 +236,7 @@ def save(figure: Figure, study: Study, name: str, options: Options) -> None:
     """Write the figure to the file asked for, or in every format to OUT/analysis, and say so.
 
     Raises:
-        StudyError: the file asked for cannot be written.
+        FileError: the file asked for cannot be written.
     """
     inside = [study.folder / "analysis" / f"{name}.{kind}" for kind in FORMATS]
     paths = [options.output] if options.output else inside
@@ -244,9 +244,6 @@ def save(figure: Figure, study: Study, name: str, options: Options) -> None:
         kind = path.suffix.lower()[1:]
         # No date: the same study gives the same files.
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        try:
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=200, metadata=dates.get(kind, {}))
-        except OSError as error:
-            raise StudyError(f"{reason(error)}; {ELSEWHERE}") from None
+        with writing(), replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=200, metadata=dates.get(kind, {}))
     print("Written:", *paths)

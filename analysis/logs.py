@@ -13,13 +13,6 @@ from secnn.commands import Parser, add_folder, answered, program
 from secnn.store import forms, record
 from secnn.store.forms import StudyError
 
-KINDS = {
-    "epochs": record.EpochRecord,
-    "expansions": record.ExpansionRecord,
-    "trials": record.TrialRecord,
-}
-"""Folder of logs/ → what a row of its files is."""
-
 CIFAR10 = {
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
@@ -164,9 +157,9 @@ def read_log(folder: Path, kind: str, key: str) -> pd.DataFrame:
         FileError: the file cannot be read, see `secnn.store.record.read`.
     """
     try:
-        rows = record.read(folder / "logs" / kind / f"{key}.parquet", KINDS[kind])
+        rows = record.read(folder / "logs" / kind / f"{key}.parquet", record.LOGS[kind])
     except FileNotFoundError:
-        rows = record.schema(KINDS[kind]).empty_table()
+        rows = record.schema(record.LOGS[kind]).empty_table()
     return rows.to_pandas()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from secnn.analysis.logs import chosen
 from secnn.analysis.page.document import page
-from secnn.commands import ELSEWHERE, Parser, answered, folder
-from secnn.files import reason, write_text
+from secnn.commands import Parser, answered, folder, writing
+from secnn.files import write_text
 
 DESCRIPTION = (
     "A study on one page that opens without a network: writes OUT/analysis/report.html. Several "
@@ -47,17 +47,14 @@ def report(folders: Sequence[Path], output: Path | None) -> None:
     """Write the page of the studies in `folders`, or of the newest.
 
     Raises:
-        FileError: a folder cannot be analysed.
-        OSError: the page cannot be written.
+        FileError: a folder cannot be analysed, or the page not be written.
     """
     studies = chosen(folders)
     name = "report.html" if len(studies) == 1 else "comparison.html"
     path = output or studies[0].folder / "analysis" / name
     text = page(studies)
-    try:
+    with writing():
         write_text(path, text)
-    except OSError as error:
-        raise OSError(f"{reason(error)}; {ELSEWHERE}") from None
     print(f"Written: {path}", flush=True)
 
 

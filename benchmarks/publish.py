@@ -21,8 +21,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from secnn.analysis.logs import KINDS, Study, Trial, read_study
+from secnn.analysis.logs import Study, Trial, read_study
 from secnn.analysis.summary import best_epoch
+from secnn.store.record import LOGS
 
 
 def publish(out: Path, target: Path, machine: str, preset: str | None) -> None:
@@ -37,7 +38,7 @@ def publish(out: Path, target: Path, machine: str, preset: str | None) -> None:
         about["preset"] = preset
     about["trials"] = {key: about["trials"][key] for key in done}
     (target / "study.json").write_text(json.dumps(about, indent=2) + "\n")
-    for kind in KINDS:
+    for kind in LOGS:
         (target / "logs" / kind).mkdir(parents=True)
         for key in done:
             copy(out / "logs" / kind / f"{key}.parquet", target / "logs" / kind, names)

@@ -8,8 +8,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -155,7 +155,13 @@ def add_folder(parser: Parser) -> None:
     )
 
 
-ELSEWHERE = "write it elsewhere with --output"
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around what writes a file that --output can name: if it cannot, a FileError that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{reason(error)}; write it elsewhere with --output") from None
 
 
 def answered(action: Callable[[], None]) -> int:

@@ -19,6 +19,11 @@ def reason(error: BaseException) -> str:
     return printable(" ".join(text.splitlines()))
 
 
+def first_line(error: BaseException) -> str:
+    """What the error says in its first line, else its kind."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def printable(text: str) -> str:
     r"""`text` without what ends a line, moves a cursor, or UTF-8 cannot hold: that becomes
     `\n`, `\x1b`, `\udcff`."""

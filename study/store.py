@@ -26,7 +26,6 @@ from secnn.training.trial import Trial
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOGS = ("epochs", "expansions", "trials")
 NO_ROOM = "the disk (or a quota) is full, free some and repeat the command to go on"
 
 RESTORE = "restore it, or choose another --out"
@@ -227,7 +226,7 @@ class TrialStore:
     @property
     def done(self) -> bool:
         """Whether the trial is finished, and its logs are there: they can be written anew."""
-        logs = (self._log_file(kind) for kind in LOGS)
+        logs = (self._log_file(kind) for kind in record.LOGS)
         return (self.folder / "DONE").exists() and all(path.exists() for path in logs)
 
     @property

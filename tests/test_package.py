@@ -100,8 +100,9 @@ def test_a_checkout_called_secnn_does_not_hide_the_package_from_scripts_beside_i
     """Python takes a folder of that name for a package, unless another comes by a path too."""
     (tmp_path / "secnn").symlink_to(sources)
     programs = installed(tmp_path / "environment", "--no-build-isolation", "--editable", sources)
-    code = "from secnn import PRESETS, Trial; import secnn.study.run, secnn.analysis.report"
-    run(programs / "python", "-c", code, cwd=tmp_path)
+    code = "from secnn import PRESETS, Trial; import secnn.study.run as run; print(run.__file__)"
+    found = run(programs / "python", "-c", code, cwd=tmp_path).strip()
+    assert Path(found) == sources / "secnn" / "study" / "run.py"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from secnn.data.splits import MAX_SIDE, MIN_SIDE, DataError, has_sides
+from secnn.files import first_line
 
 Image.init()
 # Decoders are named because others that Pillow has (EPS, for one) start outside programs.
@@ -255,8 +256,3 @@ class Stack:
 def _size(shape: tuple[int, ...]) -> str:
     mode = {1: "grey", 3: "RGB"}.get(shape[0], f"{shape[0]}-channel")
     return f"{mode} {shape[2]}×{shape[1]} (width×height)"
-
-
-def first_line(error: Exception) -> str:
-    """What the error says in its first line, else its kind."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from secnn.data.decoding import first_line
 from secnn.data.layout import parquet_under
 from secnn.data.parquet import parquet
 from secnn.data.splits import DataError, Reading, Splits
+from secnn.files import first_line
 
 _PART = r"\w[\w.-]*"
 _ADDRESS = re.compile(rf"hf:(?P<id>{_PART}/(?P<name>{_PART}))(/(?P<folder>{_PART}))?(@(?P<at>.+))?")

@@ -24,7 +24,6 @@ from secnn.data.splits import (
 )
 from secnn.files import printable
 
-HOLD_OUT = "use more images per class, a larger validation_fraction, or a validation split"
 VALIDATIONS = ("held-out", "file", "test")
 CHUNK = 2048  # images counted at once: in cache, counting is several times faster
 STD_FLOOR = 1 / 255  # one grey level: a constant channel must not be divided by zero
@@ -213,7 +212,7 @@ def divide(
         raise DataError(f"validation='file': {splits.source} has no validation split")
     else:
         where = f" of {splits.source}, for the validation split,"
-        kept, taken = stratified_split(train[1], validation_fraction, split_seed, where, HOLD_OUT)
+        kept, taken = stratified_split(train[1], validation_fraction, split_seed, where)
         train, held_out = ((train[0][rows], train[1][rows]) for rows in (kept, taken))
     name, source, *class_names = map(printable, (splits.name, splits.source, *splits.class_names))
     notice = joined(splits.notice, untrained(splits))
@@ -226,10 +225,10 @@ def divide(
 
 def expected_names(given: object) -> tuple[str, ...]:
     """Class names as a tuple, which is empty for None; DataError if they are none."""
-    listed = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
     if given is None:
         return ()
-    if listed is None or not all(isinstance(name, str) for name in listed):
+    listed = [*given] if isinstance(given, Iterable) and not isinstance(given, str) else [None]
+    if not all(isinstance(name, str) for name in listed):
         raise DataError(f"class_names={given!r}: expected a sequence of strings")
     return tuple(map(str, listed))
 

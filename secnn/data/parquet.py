@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from secnn.data.assembly import assemble
 from secnn.data.columns import choose
-from secnn.data.decoding import first_line
 from secnn.data.labels import agreed
 from secnn.data.layout import Layout, parquet_layout, parquet_under
 from secnn.data.splits import DataError, Portion, Reading, Splits, listed
+from secnn.files import first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,8 @@ def _read_shard(path: Path, reading: Reading) -> _Shard | None:
                 return None
             image, label = _columns(path, schema, reading)
             is_struct = pa.types.is_struct(schema.field(image).type)
-            table = file.read(columns=[image, label])
+            held = [f"{image}.bytes", f"{image}.path"] if is_struct else [image]
+            table = file.read(columns=[*held, label])
     except DataError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from secnn.data.decoding import first_line
 from secnn.data.splits import DataError, Splits, stratified_split, with_test_split
+from secnn.files import first_line
 
 __all__ = ["DataError", "Splits", "cifar10", "cifar100", "digits", "stratified_split"]
 

@@ -161,7 +161,7 @@ def stratified_split(
     fraction: float,
     seed: int,
     purpose: str = "",
-    advice: str = "use a larger fraction or more images per class",
+    advice: str = "use more images per class, a larger validation_fraction, or a validation split",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Split indices into (kept, taken), both ascending, taking about `fraction` of each class.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secnn.files import FileError, replacing
+from secnn.files import FileError, first_line, replacing
 
 if TYPE_CHECKING:  # Only files need it: it is imported where one is read or written.
     import pyarrow as pa
@@ -104,6 +104,9 @@ class TrialRecord:
     seconds: float
 
 
+LOGS = {"epochs": EpochRecord, "expansions": ExpansionRecord, "trials": TrialRecord}
+"""Folder of logs/ → what a row of its files is."""
+
 NAMES = {int: "int64", float: "double", str: "string", bool: "bool"}
 """Type of a field → Arrow's name of its column's."""
 
@@ -181,9 +184,9 @@ def read(path: str | Path, record: type) -> pa.Table:
     except PermissionError:
         raise FileError(f"{path} cannot be read: permission denied") from None
     except Exception as error:  # Arrow raises a dozen kinds for files that it cannot read.
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         advice = "remove it to leave it out; the study's command writes it anew"
-        raise FileError(f"{path} cannot be read: {reason}; {advice}") from None
+        why = first_line(error)[:200]
+        raise FileError(f"{path} cannot be read: {why}; {advice}") from None
 
 
 def _typed(found: pa.Table, record: type) -> pa.Table:

@@ -6,11 +6,12 @@ import pytest
 
 from secnn import load_dataset
 from secnn.files import write_text
+from secnn.store.record import LOGS
 from secnn.study import tuning
 from secnn.study.command import parser
 from secnn.study.describe import describe
 from secnn.study.run import main
-from secnn.study.store import LOGS, StoreError, open_study, read_study
+from secnn.study.store import StoreError, open_study, read_study
 
 
 def test_the_same_folder_for_another_study_is_refused(tmp_path, capsys):
