@@ -15,7 +15,7 @@ from secnn.study.status import newest_study
 
 COLUMNS = {
     "trial": ("trial", "{}"),
-    "rung": ("rung", "{}"),
+    "name": ("name", "{}"),
     "parameters": ("parameters", "{:,}"),
     "flops": ("FLOPs", "{:,}"),
     "val_accuracy": ("validation %", "{:.2f}"),
@@ -79,17 +79,17 @@ def listed(rows: list[dict], min_accuracy: float | None = None) -> str:
 
 
 def networks(rows: Iterable[dict]) -> list[dict]:
-    """One row a network, which several files may hold: `rung` then has all their names."""
+    """One row a network, which several files may hold: `name` then has all of theirs."""
     found: dict[tuple, list[dict]] = {}
     for row in rows:
         found.setdefault((Path(row["file"]).parent, row["epoch"]), []).append(row)
-    return [same[0] | {"rung": _names([row["rung"] for row in same])} for same in found.values()]
+    return [same[0] | {"name": _names([row["name"] for row in same])} for same in found.values()]
 
 
-def _names(rungs: list[str]) -> str:
+def _names(names: list[str]) -> str:
     """`size-8736 target-60,65`: the targets are many, and share their prefix."""
-    targets = [name.removeprefix("target-") for name in rungs if name.startswith("target-")]
-    others = [name for name in rungs if not name.startswith("target-")]
+    targets = [name.removeprefix("target-") for name in names if name.startswith("target-")]
+    others = [name for name in names if not name.startswith("target-")]
     return " ".join(others + [f"target-{','.join(targets)}"] * bool(targets))
 
 

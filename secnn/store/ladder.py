@@ -83,7 +83,7 @@ class Keeper:
 def ladder(path: str | Path) -> list[dict]:
     """The networks below `path`, smallest first, one dict each, as `pandas.DataFrame` takes them.
 
-    `path` is the folder of a study, of a trial, or a ladder itself. Keys: `trial`, `rung`,
+    `path` is the folder of a study, of a trial, or a ladder itself. Keys: `trial`, `name`,
     `parameters`, `flops` (of one image), `val_accuracy` and `test_accuracy` (per cent, the latter
     None until the trial is done), `epoch`, `file`.
 
@@ -99,7 +99,7 @@ def ladder(path: str | Path) -> list[dict]:
             f"path: no ladder below {path}; give the folder of a study or of a trial"
         )
     rows = [_row(file) for file in files]
-    return sorted(rows, key=lambda row: (row["parameters"], row["epoch"], row["rung"]))
+    return sorted(rows, key=lambda row: (row["parameters"], row["epoch"], row["name"]))
 
 
 def _row(file: Path) -> dict:
@@ -110,7 +110,7 @@ def _row(file: Path) -> dict:
             f"checkpoint: {file} cannot be used (metrics.{missing[0]}: field required); remove it "
             "to leave it out"
         )
-    row = {"trial": file.parent.parent.name, "rung": file.stem}
+    row = {"trial": file.parent.parent.name, "name": file.stem}
     return row | {column: metrics.get(column) for column in COLUMNS} | {"file": str(file)}
 
 

@@ -121,7 +121,7 @@ def test_status_reads_the_files_alone(study, capsys):
 def test_the_ladder_is_shown_as_a_table(study, capsys):
     out, _, _ = study
     head, *lines, next_ = secnn("ladder", out, "--max-parameters", 9000).stdout.splitlines()
-    assert head.split()[:3] == ["trial", "rung", "parameters"]
+    assert head.split()[:3] == ["trial", "name", "parameters"]
     rows = [row for row in ladder(out) if row["parameters"] <= 9000]
     found = [line.split() for line in lines]
     assert all(cells[-5] == "8,736" for cells in found)
@@ -129,7 +129,7 @@ def test_the_ladder_is_shown_as_a_table(study, capsys):
     assert len(found) == len(networks) < len(rows)
     assert {(cells[0], int(cells[-1])) for cells in found} == networks
     names = Counter(name for cells in found for name in rungs(cells[1:-5]))
-    assert names == Counter(row["rung"] for row in rows)
+    assert names == Counter(row["name"] for row in rows)
     words = shlex.split(next_)
     assert words[:5] == ["Next:", "python", "-m", "secnn", "export"]
     assert Path(words[5]).is_file()
