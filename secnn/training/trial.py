@@ -16,6 +16,7 @@ from secnn.growth.consideration import can_grow, consider, expand, grows
 from secnn.growth.expansion import Expansion, from_dict
 from secnn.growth.proposal import expect_sites
 from secnn.network.network import SECNN, count_flops
+from secnn.network.spec import NetworkSpec
 from secnn.store import checkpoint
 from secnn.store.ladder import Keeper
 from secnn.store.record import EpochRecord, ExpansionRecord, TrialRecord
@@ -60,6 +61,7 @@ class Trial:
         self.records: list[EpochRecord] = []
         self.considered: list[ExpansionRecord] = []
         self.expansions: list[Expansion] = []
+        self._counted: tuple[NetworkSpec | None, int] = None, 0
         self._scoring_set = self._draw_scoring_set()
         self.learner = Learner(self._start(), config, self.device)
         self.schedule.go_on(0, False, can_grow(self.network, config, []))
@@ -235,15 +237,16 @@ class Trial:
         return measured
 
     def _test(self, network: SECNN) -> Metrics:
-        data = self.data
         network = place(network, self.config, self.device)
-        return evaluate(network, data.test_images, data.test_labels, data)
+        return evaluate(network, self.data.test_images, self.data.test_labels, self.data)
 
     def _shape(self) -> dict:
         spec = self.network.spec
+        if spec != self._counted[0]:  # On a GPU a count can take a tenth of an epoch.
+            self._counted = spec, count_flops(self.network)
         return {
             "parameters": self.network.n_parameters,
-            "flops": count_flops(self.network),
+            "flops": self._counted[1],
             "channels": "-".join(map(str, spec.channels)),
             "layers": "-".join(map(str, spec.layers)),
         }

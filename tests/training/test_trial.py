@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_trials import CONFIG, finished
 
-from secnn import AddLayer, replay, run_trial
+from secnn import AddLayer, count_flops, replay, run_trial
 from secnn.growth.expansion import EXPANSIONS, Expansion
 from secnn.store import checkpoint
 from secnn.store.checkpoint import rebuild
@@ -104,6 +104,21 @@ def test_growth_stays_within_its_budget(digits, budget):
     column = name.removeprefix("max_")
     sizes = [getattr(r, column) for r in run_trial(config, digits)]
     assert sizes[0] < sizes[-1] <= most
+
+
+def test_operations_are_counted_once_a_size(digits, monkeypatch):
+    counted = []
+
+    def count(network):
+        counted.append(network.spec)
+        return count_flops(network)
+
+    monkeypatch.setattr("secnn.training.trial.count_flops", count)
+    trial = Trial(dataclasses.replace(CONFIG, criterion="schedule"), digits)
+    while not trial.done:
+        before = count_flops(trial.network)
+        assert trial.step().flops == before
+    assert len(counted) == len(set(counted)) == 1 + len(trial.expansions) < trial.epoch
 
 
 @dataclasses.dataclass(frozen=True)
