@@ -1,57 +1,70 @@
-"""Images in one small file, for a machine that can read no Parquet."""
+"""The images of a data set in one small file, for a machine that can read no Parquet."""
 
 from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from secnn import load_dataset
 from secnn.data.dataset import ImageData
 
+SPLITS = ("held-out", "test")
+"""What validation is taken from; the file has both."""
+
 
 def pack(dataset: str, file: str) -> None:
-    """Write all images of a data set as JPEG."""
-    data = load_dataset(dataset, validation="test")
-    if data.image_shape[0] != 3:
-        sys.exit(f"dataset: expected colour images, got {data.image_shape[0]} channels")
-    splits = {
-        "train": (data.train_images, data.train_labels),
-        "test": (data.test_images, data.test_labels),
+    """Write the images of a folder of Parquet files as they are stored in it, and all else that
+    `ImageData` knows of them."""
+    stored = {pixels(image).tobytes(): image for image in encoded(dataset)}
+    number = {key: i for i, key in enumerate(stored)}
+    arrays = {
+        "stored": np.frombuffer(b"".join(stored.values()), np.uint8),
+        "ends": np.cumsum([len(image) for image in stored.values()]),
     }
-    arrays = {}
-    for name, (images, labels) in splits.items():
-        strips = [jpeg(some) for some in images.permute(0, 2, 3, 1).split(STRIP)]
-        arrays |= {f"{name}_{i}": np.frombuffer(s, np.uint8) for i, s in enumerate(strips)}
-        arrays[f"{name}_labels"] = labels.numpy()
-    np.savez(file, **arrays)
+    for validation in SPLITS:
+        known = load_dataset(dataset, validation=validation).arrays()
+        for name, array in known.items():
+            if name.endswith("_images"):
+                array = np.array([number[image.tobytes()] for image in array])
+            arrays[f"{validation}/{name}"] = array
+    np.savez_compressed(file, **arrays)
     print(f"{file}: {Path(file).stat().st_size / 1e6:.1f} MB")
 
 
-STRIP = 2000
-"""Images below one another in a JPEG, whose head alone would be larger than one of them."""
+def encoded(dataset: str) -> Iterator[bytes]:
+    """What the cells with images hold."""
+    import pyarrow.parquet as pq  # Missing where the file is read.
+
+    files = sorted(Path(dataset).rglob("*.parquet"))
+    if not files:
+        sys.exit(f"dataset: expected a folder of Parquet files, got {dataset}")
+    for file in files:
+        for column in pq.read_table(file).columns:
+            cells = column.to_pylist()
+            if isinstance(cells[0], dict):
+                yield from (cell["bytes"] for cell in cells)
 
 
-def jpeg(images: Tensor) -> bytes:
-    stored = io.BytesIO()
-    Image.fromarray(images.flatten(0, 1).numpy()).save(stored, "JPEG", quality=75)
-    return stored.getvalue()
+def pixels(image: bytes) -> np.ndarray:
+    """3×H×W."""
+    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).transpose(2, 0, 1)
 
 
-def unpack(file: str) -> ImageData:
-    """What `pack` wrote."""
+def unpack(file: str, validation: str = "held-out") -> ImageData:
+    """What `pack` wrote: the data set that `load_dataset` gives, to the last bit."""
     with np.load(file) as arrays:
-        parts = {name: images_and_labels(arrays, name) for name in ("train", "test")}
-    return load_dataset(parts)
-
-
-def images_and_labels(arrays: np.lib.npyio.NpzFile, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images N×H×W×C of a split, and their labels."""
-    labels = arrays[f"{name}_labels"]
-    strips = [io.BytesIO(arrays[f"{name}_{i}"]) for i in range(-(-len(labels) // STRIP))]
-    images = np.concatenate([np.asarray(Image.open(strip)) for strip in strips])
-    return images.reshape(len(labels), -1, *images.shape[1:]), labels
+        images = np.split(arrays["stored"], arrays["ends"][:-1])
+        decoded = np.stack([pixels(image.tobytes()) for image in images])
+        known = {
+            name.removeprefix(f"{validation}/"): arrays[name]
+            for name in arrays.files
+            if name.startswith(f"{validation}/")
+        }
+    return ImageData.from_arrays(
+        {n: decoded[array] if n.endswith("_images") else array for n, array in known.items()}
+    )
