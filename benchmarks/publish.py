@@ -29,7 +29,11 @@ from secnn.store.record import LOGS
 def publish(out: Path, target: Path, machine: str, preset: str | None) -> None:
     """Write `target` from the study `out`."""
     names = {"hostname": machine} | ({"preset": preset} if preset else {})
-    done = [trial.key for trial in read_study(out).trials if trial.finished]
+    study = read_study(out)
+    done = [trial.key for trial in study.trials if trial.finished]
+    ladder = Path("trials") / median(study).key / "ladder"
+    if not (out / ladder).is_dir():
+        sys.exit(f"out: {out / ladder} is missing, which is what is to be published")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     about = json.loads((out / "study.json").read_text())
@@ -42,10 +46,8 @@ def publish(out: Path, target: Path, machine: str, preset: str | None) -> None:
         (target / "logs" / kind).mkdir(parents=True)
         for key in done:
             copy(out / "logs" / kind / f"{key}.parquet", target / "logs" / kind, names)
-    study = read_study(target)
-    key = median(study).key
-    shutil.copytree(out / "trials" / key / "ladder", target / "trials" / key / "ladder")
-    analyse(target, sweeps=len(study.settings) > 1)
+    shutil.copytree(out / ladder, target / ladder)
+    analyse(target, sweeps=len(read_study(target).settings) > 1)
 
 
 def copy(log: Path, folder: Path, names: dict[str, str]) -> None:
@@ -61,13 +63,13 @@ def copy(log: Path, folder: Path, names: dict[str, str]) -> None:
 
 
 def median(study: Study) -> Trial:
-    """The reference's trial in the middle, of an even number the better one."""
+    """The finished trial of the reference in the middle, of an even number the worse one."""
 
     def highest(trial: Trial) -> float:
         return best_epoch(trial.epochs)["val_accuracy"]
 
-    trials = sorted(study.settings[study.reference], key=highest)
-    return trials[len(trials) // 2]
+    trials = sorted((t for t in study.settings[study.reference] if t.finished), key=highest)
+    return trials[(len(trials) - 1) // 2]
 
 
 def analyse(target: Path, sweeps: bool) -> None:
