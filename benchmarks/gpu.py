@@ -26,7 +26,8 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 import torch
-from gpu_checks import DEVICE, check
+from gpu_checks import DEVICE, NAME, check
+from gpu_trials import tell
 from packed import pack, unpack
 from torch import nn
 
@@ -163,13 +164,7 @@ def trial(data: ImageData, preset: str) -> None:
     started = time.perf_counter()
     while not run.done:
         run.step()
-    last, whole = run.records[-1], time.perf_counter() - started
-    steps = sum(r.train_seconds for r in run.records)
-    print(
-        f"{preset}, {run.epoch} epochs: {whole:.1f} s, {steps / whole:.0%} of it in training; "
-        f"{last.parameters} parameters, validation {last.val_accuracy:.2f} %",
-        flush=True,
-    )
+    tell(preset, run, 0, time.perf_counter() - started)
 
 
 def main() -> None:
@@ -191,8 +186,7 @@ def main() -> None:
         return pack(*asked.files)
     if asked.what == "one":
         return one(*asked.files, asked.network)
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU (no GPU here)"
-    print(f"{name}, PyTorch {torch.__version__}")
+    print(f"{NAME}, PyTorch {torch.__version__}")
     data = unpack(*asked.files)
     there = data.to(DEVICE)
     with tempfile.TemporaryDirectory() as folder:

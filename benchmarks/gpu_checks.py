@@ -14,6 +14,7 @@ from secnn.data.dataset import ImageData
 from secnn.training.epoch import Step, train_epoch
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+NAME = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU (no GPU here)"
 FISHERS = ("diagonal", "batch", "kfac", "exact")
 
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
-import torch
+from gpu_checks import NAME
 from packed import unpack
 
 from secnn import Trial, TrialConfig, plugins
@@ -55,16 +55,18 @@ def train(file: str, study: dict, key: str, to: Path, deadline: float) -> None:
     tell(key, trial, before, time.monotonic() - started)
 
 
-def tell(key: str, trial: Trial, before: int, took: float) -> None:
-    """Print where the trial stands, and what took how long."""
-    made = trial.records[before:]
-    parts = ("train_seconds", "eval_seconds", "score_seconds")
-    seconds = ", ".join(f"{sum(getattr(r, p) for r in made):.0f} {p[:-8]}" for p in parts)
-    of = f"{before + 1}–{trial.epoch} of {trial.config.epochs}"
-    last = trial.records[-1]
+def tell(name: str, trial: Trial, before: int, took: float) -> None:
+    """Print where the trial stands, and on what the seconds since epoch `before` went."""
+    made, last = trial.records[before:], trial.records[-1]
+    spent = {
+        what: sum(getattr(record, f"{what}_seconds") for record in made) / took
+        for what in ("train", "eval", "score")
+    }
+    shares = ", ".join(f"{what} {share:.0%}" for what, share in spent.items())
     print(
-        f"{key}: epochs {of} in {took:.0f} s ({seconds}), {trial.learner.kernel}, "
-        f"{trial.learner.precision}; {last.parameters} parameters, {last.val_accuracy:.2f} %",
+        f"{name}: epochs {before + 1}–{trial.epoch} of {trial.config.epochs} in {took:.1f} s "
+        f"({shares}), {trial.learner.kernel}, {trial.learner.precision}; {last.parameters} "
+        f"parameters, validation {last.val_accuracy:.2f} %",
         flush=True,
     )
 
@@ -76,21 +78,20 @@ def main() -> None:
     parser.add_argument("to", type=Path)
     parser.add_argument("--keys", nargs="+", required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     study = json.loads(asked.study.read_text())
     unknown = set(asked.keys) - study["trials"].keys()
     if unknown:
         parser.error(f"--keys: expected some of {', '.join(study['trials'])}, got {min(unknown)}")
-    if asked.until:
-        (key,) = asked.keys
-        return train(asked.file, study, key, asked.to / "trials" / key, asked.until)
-    print(torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (no GPU here)")
-    until = ["--seconds", "0", "--until", str(time.time() + asked.seconds)]
-    same = [sys.executable, __file__, asked.file, str(asked.study), str(asked.to)]
-    running = [subprocess.Popen([*same, *until, "--keys", key]) for key in asked.keys]
-    failed = [process.wait() for process in running]
-    sys.exit(1 if any(failed) else 0)
+    print(NAME, flush=True)
+    deadline, spawn = time.time() + asked.seconds, get_context("spawn")
+    given = [(asked.file, study, key, asked.to / "trials" / key, deadline) for key in asked.keys]
+    running = [spawn.Process(target=train, args=each) for each in given]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    sys.exit(1 if any(process.exitcode for process in running) else 0)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Trial:
             trained, validated, seconds = self._measured(rate, epoch)
             self.schedule.observe(validated.accuracy, validated.loss)
             before, rung = self._shape(), self.schedule.rung
-            self._keep(epoch, trained, validated)
+            self._keep(epoch, before, trained, validated)
             kept = time.perf_counter()
             grown = self._grow(epoch, validated.loss)
         record = EpochRecord(
@@ -242,7 +242,7 @@ class Trial:
 
     def _shape(self) -> dict:
         spec = self.network.spec
-        if spec != self._counted[0]:  # On a GPU a count can take a tenth of an epoch.
+        if spec != self._counted[0]:  # A count is slow beside an epoch on a GPU.
             self._counted = spec, count_flops(self.network)
         return {
             "parameters": self.network.n_parameters,
@@ -254,8 +254,8 @@ class Trial:
     def _metrics(self) -> dict:
         return dataclasses.asdict(self.records[-1]) if self.records else {}
 
-    def _keep(self, epoch: int, trained: Metrics, validated: Metrics) -> None:
-        metrics = {"epoch": epoch, **self._shape(), "train_loss": trained.loss}
+    def _keep(self, epoch: int, shape: dict, trained: Metrics, validated: Metrics) -> None:
+        metrics = {"epoch": epoch, **shape, "train_loss": trained.loss}
         metrics |= {"val_loss": validated.loss, "val_accuracy": validated.accuracy}
         self.keeper.offer(
             validated.accuracy,

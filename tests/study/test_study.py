@@ -128,7 +128,7 @@ def test_the_ladder_is_shown_as_a_table(study, capsys):
     networks = {(row["trial"], row["epoch"]) for row in rows}
     assert len(found) == len(networks) < len(rows)
     assert {(cells[0], int(cells[-1])) for cells in found} == networks
-    names = Counter(name for cells in found for name in rungs(cells[1:-5]))
+    names = Counter(name for cells in found for name in names_of(cells[1:-5]))
     assert names == Counter(row["name"] for row in rows)
     words = shlex.split(next_)
     assert words[:5] == ["Next:", "python", "-m", "secnn", "export"]
@@ -139,7 +139,7 @@ def test_the_ladder_is_shown_as_a_table(study, capsys):
     assert "--max-parameters 10; the smallest has 8,736" in refused
 
 
-def rungs(cells: list[str]) -> list[str]:
+def names_of(cells: list[str]) -> list[str]:
     """The names of the files that hold one network, as `secnn ladder` shows them."""
     targets = [cell.removeprefix("target-") for cell in cells if cell.startswith("target-")]
     others = [cell for cell in cells if not cell.startswith("target-")]
